@@ -1,0 +1,202 @@
+//! The frames between client and server: one message per binary websocket frame (PROTOCOL.md).
+
+use crate::codec::{Decode, Encode, Reader, Writer, bad};
+use crate::commit::{CommitBatch, Position, Rollup};
+use crate::error::Error;
+use crate::id::{ClientId, ClientSecret, DefinitionHash, DocumentId, JournalId, MutationSeq};
+use crate::mutation::Mutation;
+
+/// The version of the wire protocol that this build speaks.
+pub const PROTOCOL_VERSION: u16 = 1;
+
+/// The longest frame that either side accepts, in bytes.
+pub const MAX_FRAME: usize = 8 << 20;
+
+/// The first message of a client.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hello {
+    /// The lowest version that the client speaks.
+    pub min_version: u16,
+    /// The highest version that the client speaks.
+    pub max_version: u16,
+    /// Which document.
+    pub document: DocumentId,
+    /// Who.
+    pub client: ClientId,
+    /// The proof.
+    pub secret: ClientSecret,
+    /// The definition's name.
+    pub definition: String,
+    /// The definition's hash.
+    pub hash: DefinitionHash,
+    /// What the app's `auth` gave, or empty.
+    pub token: String,
+    /// What the client has, if it has any history.
+    pub position: Option<Position>,
+    /// The last of its mutations that it knows to be decided.
+    pub confirmed: MutationSeq,
+}
+
+/// What a client says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ClientMessage {
+    /// Opens the session.
+    Hello(Hello),
+    /// Mutations with contiguous numbers.
+    Push(Vec<Mutation>),
+    /// Asks for a [`ServerMessage::Pong`] with the same number.
+    Ping(u64),
+}
+
+/// What the server will send first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CatchUp {
+    /// One `Commits` on top of what the client has (maybe without any commit).
+    Tail,
+    /// `Rollup` parts on top of what the client has.
+    Rollup,
+    /// `Rollup` parts from Lsn 0, which replace what the client has; its pending mutations stay.
+    Reset,
+}
+
+/// The answer to [`Hello`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Welcome {
+    /// The version that both will speak.
+    pub version: u16,
+    /// The server's history.
+    pub journal: JournalId,
+    /// The last of the client's mutations that the server has decided.
+    pub through: MutationSeq,
+    /// What follows.
+    pub catch_up: CatchUp,
+}
+
+/// What the server says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerMessage {
+    /// The session is open.
+    Welcome(Welcome),
+    /// New commits and what they decided for this client.
+    Commits(CommitBatch),
+    /// A part of a rollup.
+    Rollup(Rollup),
+    /// The answer to a `Ping`.
+    Pong(u64),
+    /// Why the server closes the session: one of [`Code`](crate::Code)'s words and a sentence.
+    Refused {
+        /// What programs match.
+        code: String,
+        /// What people read.
+        message: String,
+    },
+}
+
+impl Encode for Hello {
+    fn encode(&self, out: &mut Writer) {
+        out.u16(self.min_version).u16(self.max_version).put(&self.document).put(&self.client);
+        out.put(&self.secret).str(&self.definition).put(&self.hash).str(&self.token);
+        out.put(&self.position).put(&self.confirmed);
+    }
+}
+
+impl Decode for Hello {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            min_version: from.u16()?,
+            max_version: from.u16()?,
+            document: from.get()?,
+            client: from.get()?,
+            secret: from.get()?,
+            definition: from.get()?,
+            hash: from.get()?,
+            token: from.get()?,
+            position: from.get()?,
+            confirmed: from.get()?,
+        })
+    }
+}
+
+impl Encode for ClientMessage {
+    fn encode(&self, out: &mut Writer) {
+        match self {
+            ClientMessage::Hello(hello) => out.u8(1).put(hello),
+            ClientMessage::Push(mutations) => out.u8(2).list(mutations),
+            ClientMessage::Ping(number) => out.u8(3).varint(*number),
+        };
+    }
+}
+
+impl Decode for ClientMessage {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Error> {
+        Ok(match from.u8()? {
+            1 => ClientMessage::Hello(from.get()?),
+            2 => ClientMessage::Push(from.list()?),
+            3 => ClientMessage::Ping(from.varint()?),
+            _ => return Err(bad("an unknown kind of message")),
+        })
+    }
+}
+
+impl ClientMessage {
+    /// The version range at the front of a `Hello` of any version, so that a server can name the mismatch.
+    pub fn hello_versions(frame: &[u8]) -> Option<(u16, u16)> {
+        let mut reader = Reader::new(frame);
+        if reader.u8().ok()? != 1 {
+            return None;
+        }
+        Some((reader.u16().ok()?, reader.u16().ok()?))
+    }
+}
+
+impl Encode for Welcome {
+    fn encode(&self, out: &mut Writer) {
+        let catch_up = match self.catch_up {
+            CatchUp::Tail => 0,
+            CatchUp::Rollup => 1,
+            CatchUp::Reset => 2,
+        };
+        out.u16(self.version).put(&self.journal).put(&self.through).u8(catch_up);
+    }
+}
+
+impl Decode for Welcome {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Error> {
+        Ok(Self {
+            version: from.u16()?,
+            journal: from.get()?,
+            through: from.get()?,
+            catch_up: match from.u8()? {
+                0 => CatchUp::Tail,
+                1 => CatchUp::Rollup,
+                2 => CatchUp::Reset,
+                _ => return Err(bad("an unknown kind of catch-up")),
+            },
+        })
+    }
+}
+
+impl Encode for ServerMessage {
+    fn encode(&self, out: &mut Writer) {
+        match self {
+            ServerMessage::Welcome(welcome) => out.u8(1).put(welcome),
+            ServerMessage::Commits(batch) => out.u8(2).put(batch),
+            ServerMessage::Rollup(rollup) => out.u8(3).put(rollup),
+            ServerMessage::Pong(number) => out.u8(4).varint(*number),
+            ServerMessage::Refused { code, message } => out.u8(5).str(code).str(message),
+        };
+    }
+}
+
+impl Decode for ServerMessage {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Error> {
+        Ok(match from.u8()? {
+            1 => ServerMessage::Welcome(from.get()?),
+            2 => ServerMessage::Commits(from.get()?),
+            3 => ServerMessage::Rollup(from.get()?),
+            4 => ServerMessage::Pong(from.varint()?),
+            5 => ServerMessage::Refused { code: from.get()?, message: from.get()? },
+            _ => return Err(bad("an unknown kind of message")),
+        })
+    }
+}
