@@ -9,7 +9,7 @@ const line = (command, args) => [command, ...args].join(" ");
 
 /**
  * Runs a program in the repository's top folder and resolves with its exit code and what it printed.
- * `show` passes its output through as it comes; `keep` collects it.
+ * `show` passes its output through as it comes; `keep` (or not showing it) collects it.
  */
 export function start(command, args = [], { env, cwd = root, input, show = true, keep = false } = {}) {
   const child = spawn(command, args, {
@@ -24,18 +24,20 @@ export function start(command, args = [], { env, cwd = root, input, show = true,
   });
   if (input !== undefined) child.stdin.end(input);
   let output = "";
+  let stdout = "";
   for (const [stream, to] of [
     [child.stdout, process.stdout],
     [child.stderr, process.stderr],
   ]) {
     stream?.setEncoding("utf8").on("data", (text) => {
-      if (keep) output += text;
+      output += text;
+      if (to === process.stdout) stdout += text;
       if (show) to.write(text);
     });
   }
   const done = new Promise((resolve) => {
-    child.on("error", (error) => resolve({ code: 127, output: `${output}${error.message}\n` }));
-    child.on("close", (code, signal) => resolve({ code: code ?? 128, signal, output }));
+    child.on("error", (error) => resolve({ code: 127, output: `${output}${error.message}\n`, stdout }));
+    child.on("close", (code, signal) => resolve({ code: code ?? 128, signal, output, stdout }));
   });
   return { child, done };
 }

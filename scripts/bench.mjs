@@ -1,0 +1,17 @@
+// npm run bench: what each operation costs, in headless Chromium. Arguments go to the benches.
+import { prepareBrowserRuns } from "./lib/e2e.mjs";
+import { inRoot } from "./lib/paths.mjs";
+import { start } from "./lib/run.mjs";
+import { main, Stop } from "./lib/say.mjs";
+import { filesUnder } from "./lib/step.mjs";
+
+await main(async () => {
+  const env = await prepareBrowserRuns("chromium");
+  const benches = filesUnder("demo/bench").filter((file) => /^demo\/bench\/[^/]+\.mjs$/.test(file));
+  if (benches.length === 0) throw new Stop("demo/bench has no benches.");
+  for (const bench of benches) {
+    const { code } = await start(process.execPath, [inRoot(bench), ...process.argv.slice(2)], { env }).done;
+    if (code !== 0) return code;
+  }
+  return 0;
+});

@@ -1,0 +1,27 @@
+import { build } from "./build.mjs";
+import { buildDemo } from "./demo.mjs";
+import { inRoot } from "./paths.mjs";
+import { Stop } from "./say.mjs";
+import { buildServer, serverProgram } from "./server.mjs";
+import { setup } from "./setup.mjs";
+import { filesUnder } from "./step.mjs";
+
+export const BROWSERS = ["chromium", "firefox"];
+
+/** What the browser tests and the bench need: the built package, the built demo and the server's program. */
+export async function prepareBrowserRuns(...browsers) {
+  await build();
+  await setup(...browsers);
+  await buildServer();
+  await buildDemo();
+  return { OFFPRINT_SERVER: serverProgram, OFFPRINT_DEMO: inRoot("demo/dist") };
+}
+
+/** Runs demo/e2e in one browser; the tests read what is below from the environment. */
+export async function runE2e(browser, env, grep) {
+  const { nodeTest } = await import("./node-test.mjs");
+  const files = filesUnder("demo/e2e").filter((file) => /\.test\.(ts|mjs)$/.test(file));
+  if (files.length === 0) throw new Stop("demo/e2e has no tests.");
+  const args = ["--test-concurrency=1", ...(grep ? [`--test-name-pattern=${grep}`] : [])];
+  return nodeTest(`e2e-${browser}`, files, { args, env: { ...env, OFFPRINT_BROWSER: browser } });
+}
