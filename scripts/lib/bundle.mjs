@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { build } from "esbuild";
 import { inRoot, root } from "./paths.mjs";
 import { npmBin, run } from "./run.mjs";
@@ -34,8 +34,9 @@ const common = {
 
 async function bundleAll() {
   const dist = inRoot("dist");
+  mkdirSync(dist, { recursive: true });
   for (const name of readdirSync(dist)) if (name.startsWith("shared-")) rmSync(`${dist}/${name}`);
-  await Promise.all([
+  const all = Promise.all([
     // Workers are shipped whole: nobody's bundler has to follow their imports.
     build({
       ...common,
@@ -62,6 +63,9 @@ async function bundleAll() {
     }),
     run(npmBin("tsc"), ["-p", "js/tsconfig.types.json"]),
   ]);
+  await all.catch((error) => {
+    throw new Stop(error.message);
+  });
 }
 
 /** worker/ and js/ → dist/*.js and their types. */
