@@ -1,7 +1,9 @@
 //! What goes into and comes out of the two state machines: the whole of their contact with the world.
 //!
-//! A host (browser hub, server room, simulator) calls `handle(now, input, &mut effects)` and carries the effects out
-//! in order. `now` is milliseconds since 1970 and never decides correctness.
+//! A host (browser hub, server room, simulator) calls `handle(now, inputs, &mut effects)` with everything that has
+//! come since the last call (`inputs: impl IntoIterator<Item = …Input>`) and carries the effects out in order. One
+//! call is one burst: one disk batch, one run of each live query, one status. `now` is milliseconds since 1970 and
+//! never decides correctness.
 
 use offprint_protocol::message::Hello;
 use offprint_protocol::rpc::{Problem, Request, StorageKind, TabEvent};
