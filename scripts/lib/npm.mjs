@@ -28,6 +28,11 @@ export async function ensureNpm() {
   // `ci` empties node_modules, which pulls it from under a running development server; it is for the first time only.
   const args = existsSync(inRoot("node_modules")) ? ["install", "--no-save"] : ["ci"];
   say(`installing the npm packages (npm ${args.join(" ")})`);
-  await run(process.platform === "win32" ? "npm.cmd" : "npm", [...args, "--no-audit", "--no-fund"]);
+  await run(process.platform === "win32" ? "npm.cmd" : "npm", [
+    ...args,
+    "--no-audit",
+    "--no-fund",
+    "--loglevel=warn",
+  ]);
   writeFileSync(stamp, lock);
 }
