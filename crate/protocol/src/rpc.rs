@@ -185,6 +185,7 @@ impl From<Error> for Problem {
 /// How the document stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
 pub struct Status {
     /// Whether the document was read from the device: before, requests wait.
     pub ready: bool,
