@@ -1,0 +1,71 @@
+import type { Document } from "offprint";
+import { useDocument, useStatus } from "offprint/react";
+import { useCallback, useEffect, useState } from "react";
+import { address } from "./address.ts";
+import { board } from "./board.ts";
+import { BoardView, type Try } from "./board-view.tsx";
+import { Header } from "./header.tsx";
+import { type Notice, Notices } from "./notices.tsx";
+
+const options = { server: address.server };
+
+function problemOf(error: unknown): { code: string; message: string } {
+  const code = error instanceof Error && "code" in error ? String(error.code) : "error";
+  return { code, message: error instanceof Error ? error.message : String(error) };
+}
+
+export function App() {
+  const { doc, error } = useDocument(board, address.board, options);
+  useEffect(() => {
+    document.title = `${address.board} · Board`;
+  }, []);
+  useEffect(() => {
+    if (address.debug) Object.assign(window, { board: doc });
+  }, [doc]);
+  if (error) return <Failure {...problemOf(error)} />;
+  return doc ? <OpenBoard doc={doc} /> : <p className="opening">Opening {address.board}…</p>;
+}
+
+function Failure({ code, message }: { code: string; message: string }) {
+  return (
+    <main className="failure" role="alert" data-failure={code}>
+      <h1>{address.board}</h1>
+      <p>This board cannot be opened.</p>
+      <p>
+        <code>{code}</code> {message}
+      </p>
+    </main>
+  );
+}
+
+function OpenBoard({ doc }: { doc: Document<typeof board> }) {
+  const status = useStatus(doc);
+  const [refused, setRefused] = useState<Notice[]>([]);
+
+  const attempt = useCallback<Try>((mutator, change) => {
+    change.then(undefined, (error: unknown) => {
+      const key = crypto.randomUUID();
+      const dismiss = () => setRefused((before) => before.filter((notice) => notice.key !== key));
+      setRefused((before) => [...before, { key, mutator, by: "device", ...problemOf(error), dismiss }]);
+    });
+  }, []);
+
+  const rejected = status.rejections.map(
+    ({ seq, name, code, message }): Notice => ({
+      key: `rejection ${seq}`,
+      mutator: name,
+      by: "server",
+      code,
+      message,
+      dismiss: () => attempt("dismiss", doc.dismiss(seq)),
+    }),
+  );
+
+  return (
+    <>
+      <Header board={address.board} status={status} />
+      <BoardView doc={doc} attempt={attempt} />
+      <Notices notices={[...rejected, ...refused]} />
+    </>
+  );
+}
