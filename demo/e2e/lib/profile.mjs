@@ -1,0 +1,125 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import puppeteer from "puppeteer-core";
+import { until, within } from "./poll.mjs";
+
+const programs = {
+  chromium: process.env.OFFPRINT_CHROMIUM ?? "/usr/bin/chromium",
+  firefox: process.env.OFFPRINT_FIREFOX ?? "/usr/bin/firefox-esr",
+};
+
+/** The browser under test. */
+export const browserName = process.env.OFFPRINT_BROWSER ?? "chromium";
+
+const chromiumFlags = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+// Puppeteer turns these off by default; users have them on.
+const throttling = [
+  "--disable-background-timer-throttling",
+  "--disable-backgrounding-occluded-windows",
+  "--disable-renderer-backgrounding",
+];
+
+function launch(name, userDataDir) {
+  const common = { executablePath: programs[name], userDataDir, headless: true, handleSIGINT: false };
+  if (name === "firefox") return puppeteer.launch({ ...common, browser: "firefox" });
+  return puppeteer.launch({
+    ...common,
+    browser: "chrome",
+    args: chromiumFlags,
+    ignoreDefaultArgs: throttling,
+  });
+}
+
+/** A browser profile of its own: what it keeps outlives the browser, until `remove`. */
+export class Profile {
+  #folder = mkdtempSync(join(tmpdir(), "offprint-profile-"));
+  #browser;
+
+  constructor(name = browserName) {
+    this.name = name;
+  }
+
+  get running() {
+    return this.#browser !== undefined;
+  }
+
+  async start() {
+    this.#browser = await within(60, `${this.name} starts`, launch(this.name, this.#folder));
+    return this;
+  }
+
+  /** A new tab at this address, loaded. */
+  async open(url) {
+    const page = await this.#browser.newPage();
+    page.setDefaultTimeout(30_000);
+    await page.goto(url, { waitUntil: "load" });
+    return page;
+  }
+
+  /** Closes a tab; a tab that does not answer is left to the browser's end. */
+  async closeTab(page) {
+    await within(10, "a tab closes", page.close());
+  }
+
+  /** Ends the browser as a person does. */
+  async quit() {
+    const browser = this.#take();
+    const gone = ended(browser.process());
+    await within(20, `${this.name} quits`, browser.close());
+    await within(20, `${this.name} ends`, gone);
+  }
+
+  /** Ends every process of the browser at once: nothing gets to run any more. */
+  async kill() {
+    const browser = this.#take();
+    const child = browser.process();
+    const gone = ended(child);
+    // Puppeteer starts browsers as leaders of a process group.
+    process.kill(-child.pid, "SIGKILL");
+    await within(20, `${this.name} ends`, gone);
+    await until("the browser's processes are gone", () => !groupAlive(child.pid));
+    browser.disconnect().catch(() => {});
+  }
+
+  /** The browser itself, for what has no name here. */
+  get browser() {
+    return this.#browser;
+  }
+
+  async remove() {
+    if (this.#browser) await this.kill();
+    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+  }
+
+  #take() {
+    const browser = this.#browser;
+    if (!browser) throw new Error("this profile's browser is not running");
+    this.#browser = undefined;
+    return browser;
+  }
+}
+
+const ended = (child) =>
+  new Promise((resolve) => {
+    if (child.exitCode !== null || child.signalCode !== null) resolve();
+    else child.once("exit", resolve);
+  });
+
+function groupAlive(pid) {
+  try {
+    process.kill(-pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,90 @@
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { until, within } from "./poll.mjs";
+
+const program = process.env.OFFPRINT_SERVER ?? join(import.meta.dirname, "../../../target/release/offprint");
+
+const freePort = () =>
+  new Promise((resolve) => {
+    const probe = createServer().listen(0, "127.0.0.1", () => {
+      const { port } = probe.address();
+      probe.close(() => resolve(port));
+    });
+  });
+
+const answers = (port) =>
+  new Promise((resolve) => {
+    const socket = connect(port, "127.0.0.1");
+    socket.once("connect", () => socket.end(() => resolve(true)));
+    socket.once("error", () => resolve(false));
+  });
+
+/** A real server process for one definition; its port and its data stay the same over restarts. */
+export class Server {
+  #folder = mkdtempSync(join(tmpdir(), "offprint-server-"));
+  #definition;
+  #child;
+  #port;
+  #output = "";
+
+  constructor(definition) {
+    this.#definition = definition;
+  }
+
+  get url() {
+    if (this.#port === undefined) throw new Error("the server was never started");
+    return `ws://127.0.0.1:${this.#port}`;
+  }
+
+  /** What it has printed so far. */
+  get output() {
+    return this.#output;
+  }
+
+  async start() {
+    this.#port ??= await freePort();
+    const args = ["serve", this.#definition, "--data", this.#folder, "--listen", `127.0.0.1:${this.#port}`];
+    const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"] });
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding("utf8").on("data", (text) => {
+        this.#output += text;
+      });
+    child.once("error", (error) => {
+      this.#output += `${error.message}\n`;
+    });
+    this.#child = child;
+    await until("the server listens", async () => {
+      if (child.exitCode !== null)
+        throw new Error(`the server ended with ${child.exitCode}:\n${this.#output}`);
+      return await answers(this.#port);
+    });
+    return this;
+  }
+
+  /** Ends it at once: nothing gets to run any more. */
+  kill() {
+    return this.#end("SIGKILL");
+  }
+
+  /** Asks it to end. */
+  stop() {
+    return this.#end("SIGTERM");
+  }
+
+  async remove() {
+    if (this.#child) await this.kill();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  async #end(signal) {
+    const child = this.#child;
+    this.#child = undefined;
+    if (!child || child.exitCode !== null || child.signalCode !== null) return;
+    const gone = new Promise((resolve) => child.once("exit", resolve));
+    child.kill(signal);
+    await within(20, "the server ends", gone);
+  }
+}
