@@ -36,9 +36,17 @@ async function rustLane(generated) {
   await check("crate/wasm builds", buildGlue);
   generated();
   await check("rustfmt", () => quiet("cargo", ["fmt", "--all", "--check"], rustfmtEnv()));
-  const native = ["clippy", "--workspace", "--exclude", "offprint-wasm", "--all-features", ...CLIPPY];
+  const native = [
+    "clippy",
+    "--quiet",
+    "--workspace",
+    "--exclude",
+    "offprint-wasm",
+    "--all-features",
+    ...CLIPPY,
+  ];
   await check("clippy", () => quiet("cargo", native));
-  const wasm = ["clippy", "-p", "offprint-wasm", "--target", "wasm32-unknown-unknown", ...CLIPPY];
+  const wasm = ["clippy", "--quiet", "-p", "offprint-wasm", "--target", "wasm32-unknown-unknown", ...CLIPPY];
   await check("clippy, wasm32", () => quiet("cargo", wasm));
 }
 

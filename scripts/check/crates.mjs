@@ -6,6 +6,7 @@ const ARROWS = {
   "offprint-core": ["offprint-protocol"],
   "offprint-wasm": ["offprint-core", "offprint-protocol"],
   "offprint-server": ["offprint-core", "offprint-protocol"],
+  "offprint-sim": ["offprint-core", "offprint-protocol"],
 };
 const ONLY = {
   "offprint-wasm": /^(wasm-bindgen(-futures)?|js-sys|web-sys|serde-wasm-bindgen|console_error_panic_hook)$/,

@@ -43,6 +43,8 @@ async function bundleAll() {
       entryPoints: { hub: "worker/src/hub.ts", disk: "worker/src/disk.ts" },
       outdir: "dist",
       minify: true,
+      // Vite bundles workers as classic scripts unless told otherwise.
+      supported: { "top-level-await": false },
       plugins: [shippedName],
     }),
     build({

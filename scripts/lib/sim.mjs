@@ -2,6 +2,4 @@ import { start } from "./run.mjs";
 
 /** Runs the simulator, which prints its seeds and stops at the first violation. */
 export const runSim = (args) =>
-  start("cargo", ["run", "--release", "--quiet", "-p", "offprint-core", "--example", "sim", "--", ...args], {
-    keep: true,
-  }).done;
+  start("cargo", ["run", "--release", "--quiet", "-p", "offprint-sim", "--", ...args], { keep: true }).done;

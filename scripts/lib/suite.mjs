@@ -1,4 +1,4 @@
-import { say } from "./say.mjs";
+import { Stop, say } from "./say.mjs";
 
 const sum = (output, pattern) =>
   [...output.matchAll(pattern)].reduce((total, [, count]) => total + Number(count), 0);
@@ -20,7 +20,10 @@ export async function runSuites(suites) {
   for (const { name, count, body, mayBeEmpty = false } of suites) {
     say(`suite ${name}`);
     const began = Date.now();
-    const { code, output } = await body();
+    const { code, output } = await body().catch((error) => {
+      console.log(error instanceof Stop ? error.message : error.stack);
+      return { code: 1, output: "" };
+    });
     const result = count(output, code);
     // A runner that fails without a failed test (it did not build, or died) is a failure all the same.
     if (code !== 0 && result.failed === 0) result.failed = 1;
