@@ -3,14 +3,14 @@ import { dirname, join } from "node:path/posix";
 import { inRoot } from "../lib/paths.mjs";
 import { filesUnder } from "../lib/step.mjs";
 
-const RPC = "worker/src/rpc.generated.ts";
+const RPC = ["worker/src/rpc.generated.ts", "worker/src/rpc.ts"];
 const isTest = (path) => /\.test\.tsx?$/.test(path);
 
 /** For each folder: which file or package another may be taken from. `types` says that only types are. */
 const RULES = {
   "demo/src": ({ file, name }) => (file ? file.startsWith("demo/") : !name.startsWith("node:")),
   "js/src": ({ file, name, types, from }) => {
-    if (file) return file.startsWith("js/src/") || (file === RPC && types);
+    if (file) return file.startsWith("js/src/") || (RPC.includes(file) && types);
     if (name.startsWith("node:")) return isTest(from) || from === "js/src/definition-cli.ts";
     return name.split("/")[0] === "react" ? /react/.test(from) : from === "js/src/definition-cli.ts";
   },

@@ -1,0 +1,302 @@
+import type {
+  Definition,
+  Reply,
+  Request,
+  Select as RpcSelect,
+  Status,
+} from "../../worker/src/rpc.generated.ts";
+import type { Hello, HubMessage, TabMessage } from "../../worker/src/rpc.ts";
+import { DiskLender } from "./disk-lender.ts";
+import { OffprintError } from "./error.ts";
+import { HubLink } from "./hub-link.ts";
+import { holdLock } from "./lock.ts";
+import { isVisible, watchPage } from "./page-life.ts";
+import { Requests } from "./requests.ts";
+import type { AnyRow } from "./sql.ts";
+import { attempt, Subscriptions } from "./subscriptions.ts";
+import { checkArgs } from "./value.ts";
+import type { WorkerFactory } from "./workers.ts";
+import { type Write, WriteStages } from "./write.ts";
+
+/** The one RPC version there is; it is also in the hub's name. */
+const RPC = 1;
+/** How long closing waits for what was written to reach the device, and for the hub's goodbye. */
+const GOODBYE = 2_000;
+
+export type AttachmentSettings = {
+  definition: Definition;
+  document: string;
+  server: string | null;
+  auth: (() => string | Promise<string>) | undefined;
+  workers: WorkerFactory;
+  wasmUrl: string | null;
+};
+
+const NOT_YET: Status = Object.freeze({
+  ready: false,
+  lsn: 0,
+  pending: 0,
+  connection: "none",
+  connectionProblem: null,
+  storage: Object.freeze({ kind: "none", durable: false, reason: null }),
+  rejections: [],
+});
+
+function randomTabId(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+class Deferred {
+  resolve: () => void = () => undefined;
+  reject: (error: OffprintError) => void = () => undefined;
+  readonly promise = new Promise<void>((resolve, reject) => {
+    this.resolve = resolve;
+    this.reject = reject;
+  });
+
+  constructor() {
+    this.promise.catch(() => undefined);
+  }
+}
+
+const within = (limit: number, promise: Promise<unknown>) =>
+  Promise.race([promise, new Promise((resolve) => setTimeout(resolve, limit))]);
+
+/** One tab's attachment to a document's hub: what it asked, what it listens to, and the disk it lends. */
+export class Attachment {
+  readonly #settings: AttachmentSettings;
+  readonly #tab = randomTabId();
+  readonly #lock = `offprint|tab|${this.#tab}`;
+  readonly #link: HubLink;
+  readonly #lender: DiskLender;
+  readonly #requests: Requests;
+  readonly #subscriptions = new Subscriptions();
+  readonly #listeners = new Set<(status: Status) => void>();
+  readonly #life = new AbortController();
+  readonly #opened = new Deferred();
+  #status = NOT_YET;
+  #awake = true;
+  #closed: OffprintError | undefined;
+  #closing: Promise<void> | undefined;
+  #releaseLock: (() => void) | undefined;
+  #farewell: (() => void) | undefined;
+
+  constructor(settings: AttachmentSettings) {
+    this.#settings = settings;
+    const name = `offprint|${settings.document}|p${RPC}`;
+    this.#link = new HubLink(() => settings.workers.hub(name), {
+      hello: () => this.#hello(),
+      retell: () => this.#retell(),
+      take: (message) => this.#take(message),
+      gone: () => this.#hubGone(),
+      failed: (error) => this.#fail(error),
+    });
+    const post = (message: TabMessage, transfer?: Transferable[]) => this.#link.post(message, transfer);
+    this.#lender = new DiskLender(settings.workers.disk, post);
+    this.#requests = new Requests(post);
+  }
+
+  /** Attaches; the first hub is called once this tab's own lock is held, which is how a hub sees it die. */
+  async start(): Promise<void> {
+    const release = await holdLock(this.#lock);
+    if (this.#closed) {
+      release();
+      return;
+    }
+    this.#releaseLock = release;
+    watchPage(
+      {
+        sleep: () => this.#sleep(),
+        wake: (thawed) => this.#wake(thawed),
+        visible: (visible) => {
+          this.#link.post({ visible });
+          if (visible) this.#nudge();
+        },
+        online: () => this.#nudge(),
+      },
+      this.#life.signal,
+    );
+    this.#link.connect();
+  }
+
+  /** Resolves when the document was read from the device; rejects when it cannot be. */
+  get opened(): Promise<void> {
+    return this.#opened.promise;
+  }
+
+  get status(): Status {
+    return this.#status;
+  }
+
+  /** Why this attachment has ended, if it has. */
+  get closed(): OffprintError | undefined {
+    return this.#closed;
+  }
+
+  onStatus(listener: (status: Status) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Runs a mutator; never throws, so that every failure is seen in the same place. */
+  mutate(name: string, args: unknown): Write {
+    try {
+      this.#checkOpen();
+      return this.#requests.mutate(name, checkArgs(name, args));
+    } catch (error) {
+      return WriteStages.failed(error as OffprintError);
+    }
+  }
+
+  async ask(request: Request): Promise<Reply> {
+    this.#checkOpen();
+    return this.#requests.ask(request);
+  }
+
+  subscribe(
+    select: RpcSelect,
+    deliver: (rows: readonly AnyRow[]) => void,
+    fail: (error: OffprintError) => void,
+  ): () => void {
+    this.#checkOpen();
+    const subscription = this.#subscriptions.add(select, deliver, fail);
+    this.#subscribe(subscription, select);
+    return () => {
+      if (!this.#subscriptions.remove(subscription) || this.#closed) return;
+      this.#requests.ask({ unsubscribe: { subscription } }).catch(() => undefined);
+    };
+  }
+
+  /** Ends it: what was written reaches the device first, what is still open then settles with `closed`. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    if (this.#closed) return;
+    if (this.#status.ready) {
+      await within(GOODBYE, this.#requests.flushed());
+      const gone = new Promise<void>((resolve) => {
+        this.#farewell = resolve;
+      });
+      this.#link.post("bye");
+      await within(GOODBYE, gone);
+    }
+    this.abandon(new OffprintError("closed", "the document was closed"));
+  }
+
+  /** Ends it at once, for this reason. */
+  abandon(error: OffprintError): void {
+    if (this.#closed) return;
+    this.#link.post("bye");
+    this.#link.flush();
+    this.#end(error, undefined);
+  }
+
+  /** No hub will serve this tab any more. */
+  #fail(error: OffprintError): void {
+    if (!this.#closed) this.#end(error, error);
+  }
+
+  #end(error: OffprintError, tell: OffprintError | undefined): void {
+    this.#closed = error;
+    this.#life.abort();
+    this.#lender.stop();
+    this.#link.close();
+    this.#releaseLock?.();
+    this.#requests.close(error);
+    this.#subscriptions.close(tell);
+    const { code, message } = error;
+    const storage = { kind: "none", durable: false, reason: { code, message } } as const;
+    this.#setStatus({ ...this.#status, ready: false, storage });
+    this.#listeners.clear();
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw this.#closed;
+    if (this.#closing) throw new OffprintError("closed", "the document is being closed");
+  }
+
+  #hello(): Hello {
+    const { definition, document, server, auth, wasmUrl } = this.#settings;
+    return {
+      rpc: [RPC, RPC],
+      tab: this.#tab,
+      lock: this.#lock,
+      document,
+      definition,
+      server,
+      auth: auth !== undefined,
+      visible: isVisible(),
+      awake: this.#awake,
+      wasmUrl,
+    };
+  }
+
+  /** Tells a hub that knows nothing of this tab all that is still open. */
+  #retell(): void {
+    for (const request of this.#requests.unanswered()) this.#link.post(request);
+    for (const { subscription, select } of this.#subscriptions.all()) this.#subscribe(subscription, select);
+  }
+
+  #subscribe(subscription: number, select: RpcSelect): void {
+    this.#requests
+      .ask({ subscribe: { subscription, select } })
+      .catch((error: OffprintError) => this.#subscriptions.fail(subscription, error));
+  }
+
+  #take(message: HubMessage): void {
+    if (message === "gone") this.#farewell?.();
+    else if ("refused" in message) this.#fail(OffprintError.from(message.refused));
+    else if ("lend" in message) this.#lender.lend(message.lend.loan);
+    else if ("askToken" in message) this.#giveToken(message.askToken.ask);
+    else if ("status" in message) this.#setStatus(message.status);
+    else if (!("here" in message)) this.#requests.take(message) || this.#subscriptions.take(message);
+  }
+
+  async #giveToken(ask: number): Promise<void> {
+    try {
+      const token = String((await this.#settings.auth?.()) ?? "");
+      this.#link.post({ token: { ask, token } });
+    } catch (error) {
+      const message = `auth() failed: ${error instanceof Error ? error.message : String(error)}`;
+      this.#link.post({ noToken: { ask, problem: { code: "unauthorized", message } } });
+    }
+  }
+
+  #nudge(): void {
+    if (this.#settings.server !== null && this.#status.connection !== "online") {
+      this.#requests.ask("reconnect").catch(() => undefined);
+    }
+  }
+
+  #sleep(): void {
+    this.#awake = false;
+    this.#lender.stop();
+    this.#link.post({ awake: false });
+    this.#link.flush();
+  }
+
+  #wake(thawed: boolean): void {
+    const slept = !this.#awake;
+    this.#awake = true;
+    if (thawed) this.#link.connect();
+    else if (slept) this.#link.post({ awake: true });
+  }
+
+  #hubGone(): void {
+    this.#lender.stop();
+  }
+
+  #setStatus(status: Status): void {
+    this.#status = status;
+    const { ready, storage } = status;
+    if (ready) this.#opened.resolve();
+    // Held is not absent: a document that somebody else holds is waited for.
+    else if (storage.reason && storage.reason.code !== "blocked")
+      this.#opened.reject(OffprintError.from(storage.reason));
+    for (const listener of [...this.#listeners]) attempt(() => listener(status));
+  }
+}

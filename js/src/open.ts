@@ -1,0 +1,88 @@
+import type { Status } from "../../worker/src/rpc.generated.ts";
+import { Attachment } from "./attachment.ts";
+import { type DocumentDefinition, definitionData, isDefinition } from "./definition.ts";
+import { Document } from "./document.ts";
+import { OffprintError } from "./error.ts";
+import { type WorkerOptions, workersOf } from "./workers.ts";
+
+export type OpenOptions = WorkerOptions & {
+  /** The server's URL; without one the document lives on this device only. */
+  server?: string | URL | undefined;
+  /** Gives the token for the server; asked for at every connection. */
+  auth?: (() => string | Promise<string>) | undefined;
+  /** Where offprint.wasm is, if not beside hub.js. */
+  wasmUrl?: string | URL | undefined;
+  /** Called with each status, also while the document is still being opened (`blocked`, say). */
+  onStatus?: ((status: Status) => void) | undefined;
+  /** Gives up opening. */
+  signal?: AbortSignal | undefined;
+};
+
+function checkDocumentId(id: unknown): asserts id is string {
+  if (typeof id === "string" && /^[A-Za-z0-9._~-]{1,128}$/.test(id)) return;
+  const shown = JSON.stringify(String(id).slice(0, 32));
+  throw new OffprintError("bad_document_id", `document id ${shown} is not 1-128 of A-Z a-z 0-9 . _ ~ -`);
+}
+
+function serverUrl(server: string | URL): string {
+  let url: URL;
+  try {
+    url = new URL(server, location.href);
+  } catch {
+    throw new OffprintError("bad_argument", `server ${JSON.stringify(String(server))} is not a URL`);
+  }
+  url.protocol = url.protocol.replace(/^http/, "ws");
+  if (!/^wss?:$/.test(url.protocol)) {
+    throw new OffprintError("bad_argument", `server ${url.href} is not a ws: or wss: URL`);
+  }
+  url.hash = "";
+  return url.href.replace(/\/$/, "");
+}
+
+function checkPlatform(): void {
+  const missing = !isSecureContext
+    ? "this page is not a secure context (https or localhost)"
+    : typeof SharedWorker !== "function"
+      ? "this browser has no SharedWorker"
+      : !navigator.locks
+        ? "this browser has no Web Locks"
+        : undefined;
+  if (missing) throw new OffprintError("storage_unavailable", `documents cannot be kept here: ${missing}`);
+}
+
+/** Opens a document, or creates it; needs no network. Rejects with the code of what is in the way. */
+export async function open<D extends DocumentDefinition>(
+  definition: D,
+  id: string,
+  options: OpenOptions = {},
+): Promise<Document<D>> {
+  if (!isDefinition(definition)) {
+    throw new OffprintError("bad_definition", "open takes what defineDocument gave");
+  }
+  checkDocumentId(id);
+  checkPlatform();
+  const { signal, onStatus, wasmUrl } = options;
+  const attachment = new Attachment({
+    definition: definitionData(definition),
+    document: id,
+    server: options.server === undefined ? null : serverUrl(options.server),
+    auth: options.auth,
+    workers: workersOf(options),
+    wasmUrl: wasmUrl === undefined ? null : new URL(wasmUrl, location.href).href,
+  });
+  const giveUp = () =>
+    attachment.abandon(new OffprintError("closed", "opening was given up", { cause: signal?.reason }));
+  if (signal?.aborted) giveUp();
+  signal?.addEventListener("abort", giveUp);
+  try {
+    if (onStatus) attachment.onStatus(onStatus);
+    await attachment.start();
+    await attachment.opened;
+    return new Document(id, definition, attachment);
+  } catch (error) {
+    attachment.abandon(error as OffprintError);
+    throw error;
+  } finally {
+    signal?.removeEventListener("abort", giveUp);
+  }
+}

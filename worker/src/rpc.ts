@@ -1,0 +1,86 @@
+// What tab, hub and disk say to each other beside the document's own messages (rpc.generated.ts). Types only.
+import type { Definition, Problem, StorageKind, TabEvent, TabRequest } from "./rpc.generated.ts";
+
+/** How a tab introduces itself to a hub: the first message on its port. */
+export type Hello = {
+  /** The RPC versions that the tab speaks, lowest and highest. */
+  rpc: [number, number];
+  /** The tab's own id: 32 hexadecimal digits, never reused. */
+  tab: string;
+  /** The Web Lock that the tab holds for as long as it lives. */
+  lock: string;
+  document: string;
+  definition: Definition;
+  /** The server's URL (ws: or wss:), or null for a document without one. */
+  server: string | null;
+  /** Whether the tab can be asked for a token. */
+  auth: boolean;
+  /** Whether the tab is on screen. */
+  visible: boolean;
+  /** Whether the tab can start disks now: not while it is frozen or about to be. */
+  awake: boolean;
+  /** Where the core is, if not beside the hub's script. */
+  wasmUrl: string | null;
+};
+
+/** What a tab sends to its hub, in arrays. */
+export type TabMessage =
+  | TabRequest
+  | { hello: Hello }
+  | { visible: boolean }
+  | { awake: boolean }
+  /** A disk was started; its port comes with the message. */
+  | { lent: { loan: number; port: MessagePort } }
+  | { notLent: { loan: number; problem: Problem } }
+  | { token: { ask: number; token: string } }
+  | { noToken: { ask: number; problem: Problem } }
+  /** The tab is done with the document; answered with `gone`. */
+  | "bye";
+
+/** What a hub sends to a tab, in arrays. */
+export type HubMessage =
+  | TabEvent
+  /** The hub lives for as long as this Web Lock is held. */
+  | { here: { lock: string } }
+  /** The hub does not serve this tab. */
+  | { refused: Problem }
+  /** Start a disk and hand over its port. */
+  | { lend: { loan: number } }
+  | { askToken: { ask: number } }
+  | "gone";
+
+/** One operation on one of a document's files (crate/core, disk.rs). */
+export type DiskOp =
+  | { op: "size"; file: FileName }
+  | { op: "read"; file: FileName; offset: number; len: number }
+  | { op: "write"; file: FileName; offset: number; bytes: Uint8Array<ArrayBuffer> }
+  | { op: "grow"; file: FileName; to: number }
+  | { op: "flush"; file: FileName };
+
+export type FileName = "head" | "log-0" | "log-1" | "base-0" | "base-1";
+
+/** Operations to carry out in order, stopping at the first that fails. */
+export type DiskBatch = { no: number; ops: DiskOp[] };
+
+/** `size` gives a number, `read` bytes, the others null. */
+export type DiskValue = null | number | Uint8Array<ArrayBuffer>;
+
+export type DiskAnswer = { no: number; values: DiskValue[] } | { no: number; problem: Problem };
+
+/** What a hub sends to its disk. */
+export type ToDisk =
+  /** Open the document's files; close them when the hub's Web Lock is free. */
+  { open: { document: string; hubLock: string } } | { batch: DiskBatch } | "close";
+
+/** What a disk sends to its hub. */
+export type FromDisk =
+  /** The disk lives for as long as this Web Lock is held. */
+  | { here: { lock: string } }
+  | { ready: { kind: StorageKind; durable: boolean } }
+  /** Somebody else holds the files; still trying. */
+  | { blocked: Problem }
+  /** There is no such storage here; the disk has ended. */
+  | { absent: Problem }
+  | { answer: DiskAnswer }
+  /** The files can no longer be used; the disk has ended. */
+  | { lost: Problem };
