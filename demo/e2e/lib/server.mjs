@@ -34,9 +34,13 @@ export class Server {
     this.#definition = definition;
   }
 
-  get url() {
+  get port() {
     if (this.#port === undefined) throw new Error("the server was never started");
-    return `ws://127.0.0.1:${this.#port}`;
+    return this.#port;
+  }
+
+  get url() {
+    return `ws://127.0.0.1:${this.port}`;
   }
 
   /** What it has printed so far. */

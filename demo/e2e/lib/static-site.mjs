@@ -11,8 +11,13 @@ const types = {
   ".wasm": "application/wasm",
 };
 
-/** Serves a built site's folder on a free port of the loopback; the origin stays the same until it is closed. */
-export async function staticSite(folder) {
+const isolation = {
+  "cross-origin-opener-policy": "same-origin",
+  "cross-origin-embedder-policy": "require-corp",
+};
+
+/** Serves a built site's folder on a free port of the loopback; the origin stays the same until it is closed. `isolated` gives pages the finer clock. */
+export async function staticSite(folder, { isolated = false } = {}) {
   if (!existsSync(join(folder, "index.html")))
     throw new Error(`${folder} has no index.html: build the site first`);
   const server = createServer((request, response) => {
@@ -29,6 +34,7 @@ export async function staticSite(folder) {
     response.writeHead(200, {
       "content-type": types[extname(file)] ?? "application/octet-stream",
       "cache-control": "no-cache",
+      ...(isolated && isolation),
     });
     createReadStream(file).pipe(response);
   });
