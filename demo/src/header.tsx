@@ -19,7 +19,7 @@ function pendingText(status: Status): string {
 }
 
 export function Header({ board, status }: { board: string; status: Status }) {
-  const { connection, connection_problem: problem, pending, storage } = status;
+  const { connection, connectionProblem: problem, pending, storage } = status;
   return (
     <header className="top">
       <h1>{board}</h1>
