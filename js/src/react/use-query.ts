@@ -1,18 +1,20 @@
 import { useMemo, useSyncExternalStore } from "react";
 import type { SqlValue } from "../../../worker/src/rpc.generated.ts";
-import type { DocumentDefinition } from "../definition.ts";
 import type { Document } from "../document.ts";
 import type { AnyRow, Select } from "../sql.ts";
+
+/** What a live query needs of a document, whatever its definition. */
+type Subscribable = Pick<Document, "subscribe">;
 
 type State<Row> = { rows: readonly Row[] | undefined; error: unknown };
 
 /** A live query as a store: subscribed to while a component listens. */
 class LiveRows<Row> {
   #state: State<Row> = { rows: undefined, error: undefined };
-  readonly #doc: Document | undefined;
+  readonly #doc: Subscribable | undefined;
   readonly #select: Select<Row>;
 
-  constructor(doc: Document | undefined, select: Select<Row>) {
+  constructor(doc: Subscribable | undefined, select: Select<Row>) {
     this.#doc = doc;
     this.#select = select;
   }
@@ -45,7 +47,7 @@ const NOTHING = Object.freeze({ rows: undefined, error: undefined });
 
 /** The rows of a live query; undefined until they are there. A statement that fails throws at its component. */
 export function useQuery<Row = AnyRow>(
-  doc: Document<DocumentDefinition> | undefined,
+  doc: Subscribable | undefined,
   select: Select<Row>,
 ): readonly Row[] | undefined {
   const key = JSON.stringify([select.sql, ...select.params.map(told)]);
