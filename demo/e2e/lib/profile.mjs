@@ -29,8 +29,16 @@ const throttling = [
   "--disable-renderer-backgrounding",
 ];
 
+const defaultViewport = { width: 1280, height: 800 };
+
 function launch(name, userDataDir) {
-  const common = { executablePath: programs[name], userDataDir, headless: true, handleSIGINT: false };
+  const common = {
+    executablePath: programs[name],
+    userDataDir,
+    headless: true,
+    handleSIGINT: false,
+    defaultViewport,
+  };
   if (name === "firefox") return puppeteer.launch({ ...common, browser: "firefox" });
   return puppeteer.launch({
     ...common,
