@@ -17,7 +17,8 @@ async function install(crate, { version, args = [], local = false }) {
   const prebuilt = which("cargo-binstall") !== undefined;
   const verb = prebuilt ? ["binstall", "--no-confirm"] : ["install", ...args];
   const where = local ? ["--root", localRoot] : [];
-  say(`installing ${crate} ${version ?? ""}(cargo ${verb[0]}${prebuilt ? "" : ", a few minutes"})`);
+  const name = version ? `${crate} ${version}` : crate;
+  say(`installing ${name} (cargo ${verb[0]}${prebuilt ? "" : ", a few minutes"})`);
   await run("cargo", [...verb, crate, ...(version ? ["--version", version] : []), ...where]);
 }
 

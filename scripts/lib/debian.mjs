@@ -25,7 +25,7 @@ export async function apt(packages, why) {
   const command = `apt-get install -y --no-install-recommends ${wanted.join(" ")}`;
   if (process.getuid?.() !== 0) throw new Stop(`${why} Install it as root: ${command}`);
   say(`${why} Installing with apt: ${wanted.join(" ")}`);
-  const env = { DEBIAN_FRONTEND: "noninteractive" };
-  await run("apt-get", ["update", "-q"], { env });
-  await run("apt-get", ["install", "-y", "-q", "--no-install-recommends", ...wanted], { env });
+  const options = { env: { DEBIAN_FRONTEND: "noninteractive" }, show: false };
+  await run("apt-get", ["update"], options);
+  await run("apt-get", ["install", "-y", "--no-install-recommends", ...wanted], options);
 }
