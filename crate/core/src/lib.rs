@@ -4,3 +4,18 @@
 
 pub mod disk;
 pub mod host;
+pub mod log;
+pub mod head;
+pub mod image;
+pub mod pages;
+mod vfs;
+mod statement;
+mod authorizer;
+pub mod sqlite;
+pub mod rows;
+pub mod mutator;
+pub mod migration;
+pub mod live;
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,322 @@
+//! SQLite's two connections to a document: one that writes, one that reads.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use offprint_protocol::{Code, Error, PAGE_SIZE};
+use rusqlite::config::DbConfig;
+use rusqlite::functions::FunctionFlags;
+use rusqlite::limits::Limit;
+use rusqlite::{CachedStatement, Connection, ErrorCode, ffi};
+
+use crate::authorizer::{Mode, Uses, Watch, unsteady};
+use crate::pages::{Fault, Pages};
+use crate::vfs::{self, lock};
+
+/// Virtual machine instructions that one mutation, or one migration, may take.
+pub(crate) const MUTATION_STEPS: u64 = 50_000_000;
+/// Virtual machine instructions that one query may take.
+pub(crate) const QUERY_STEPS: u64 = 500_000_000;
+const STEPS_PER_CHECK: u16 = 10_000;
+/// A row, or a value inside a statement, in bytes.
+const MAX_LENGTH: i32 = 64 << 20;
+const CACHED_STATEMENTS: usize = 256;
+
+/// A document as SQLite sees it: pages below, SQL above.
+pub struct Database {
+    pages: Arc<Mutex<Pages>>,
+    pub(crate) writer: Link,
+    pub(crate) reader: Link,
+    open: bool,
+    now: Option<u64>,
+}
+
+/// One connection and what its prepared statements use.
+pub(crate) struct Link {
+    pub(crate) sqlite: Connection,
+    pub(crate) watch: Watch,
+    uses: RefCell<HashMap<String, Arc<Uses>>>,
+    steps_left: Arc<AtomicU64>,
+}
+
+impl Database {
+    /// Opens the connections; the pages are as they will be read.
+    pub fn open(pages: Pages) -> Result<Self, Error> {
+        let pages = Arc::new(Mutex::new(pages));
+        let writer = Link::open(&pages, true)?;
+        let reader = Link::open(&pages, false)?;
+        Ok(Self { pages, writer, reader, open: false, now: None })
+    }
+
+    /// The pages; no transaction may be open.
+    pub fn pages(&mut self) -> MutexGuard<'_, Pages> {
+        assert!(!self.open, "BUG: the pages are changed under an open transaction");
+        lock(&self.pages)
+    }
+
+    /// What the clock shows to queries from here on, in milliseconds since 1970. Without it they cannot ask.
+    pub fn set_now(&mut self, now: u64) {
+        self.now = Some(now);
+    }
+
+    pub(crate) fn now(&self) -> Option<u64> {
+        self.now
+    }
+
+    /// Opens the write transaction.
+    pub fn begin(&mut self) -> Result<(), Error> {
+        assert!(!self.open, "BUG: a transaction is open already");
+        self.writer.execute("BEGIN IMMEDIATE")?;
+        self.open = true;
+        Ok(())
+    }
+
+    /// Makes what the transaction changed visible; if that fails it is undone.
+    pub fn commit(&mut self) -> Result<(), Error> {
+        assert!(self.open, "BUG: no transaction is open");
+        if self.is_lost() {
+            self.open = false;
+            return Err(Error::new(Code::Internal, "SQLite has undone the transaction already"));
+        }
+        let result = self.writer.execute("COMMIT").map_err(|error| self.blame_fault(error));
+        if result.is_err() {
+            self.rollback()?;
+        }
+        self.open = false;
+        result
+    }
+
+    /// Undoes the transaction.
+    pub fn rollback(&mut self) -> Result<(), Error> {
+        if self.open && !self.is_lost() {
+            self.writer.execute("ROLLBACK")?;
+        }
+        self.open = false;
+        Ok(())
+    }
+
+    /// Runs `work` in a transaction, which is undone if it fails.
+    pub fn transaction<R>(&mut self, work: impl FnOnce(&mut Self) -> Result<R, Error>) -> Result<R, Error> {
+        self.begin()?;
+        match work(self) {
+            Ok(result) => {
+                self.commit()?;
+                Ok(result)
+            }
+            Err(error) => {
+                self.rollback()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether SQLite has undone the open transaction by itself, as it does when a statement that writes is
+    /// interrupted; all that ran in it is gone.
+    pub fn is_lost(&self) -> bool {
+        self.open && self.writer.sqlite.is_autocommit()
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// An error of SQLite's that was really a page that is not here says so.
+    pub(crate) fn blame_fault(&self, error: Error) -> Error {
+        match lock(&self.pages).take_fault() {
+            Some(Fault(no)) => {
+                Error::new(Code::Internal, format!("page {no} of the document is not in memory"))
+            }
+            None => error,
+        }
+    }
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("open", &self.open).finish_non_exhaustive()
+    }
+}
+
+impl Link {
+    fn open(pages: &Arc<Mutex<Pages>>, write: bool) -> Result<Self, Error> {
+        let mut sqlite = vfs::connect(pages, write).map_err(error)?;
+        configure(&sqlite, write)?;
+        let watch = Watch::default();
+        let hook = watch.clone();
+        sqlite
+            .authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| hook.authorize(context)))
+            .map_err(error)?;
+        let steps_left = Arc::new(AtomicU64::new(u64::MAX));
+        let left = Arc::clone(&steps_left);
+        let handler = move || {
+            let before = left.load(Ordering::Relaxed);
+            left.store(before.saturating_sub(u64::from(STEPS_PER_CHECK)), Ordering::Relaxed);
+            before < u64::from(STEPS_PER_CHECK)
+        };
+        sqlite.progress_handler(i32::from(STEPS_PER_CHECK), Some(handler)).map_err(error)?;
+        if write {
+            refuse_randomness(&sqlite, &watch)?;
+        }
+        sqlite.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
+        Ok(Self { sqlite, watch, uses: RefCell::default(), steps_left })
+    }
+
+    /// Grants the statements that follow this many virtual machine instructions.
+    pub(crate) fn allow_steps(&self, steps: u64) {
+        self.steps_left.store(steps, Ordering::Relaxed);
+    }
+
+    /// Runs a statement of our own, in no mode. The comment in front keeps it apart from anybody else's in the cache.
+    pub(crate) fn execute(&self, sql: &'static str) -> Result<(), Error> {
+        self.watch.start(Mode::Own);
+        self.allow_steps(u64::MAX);
+        let mut own = String::with_capacity(32);
+        own.push_str("--\n");
+        own.push_str(sql);
+        self.sqlite.prepare_cached(&own).and_then(|mut statement| statement.raw_execute()).map_err(error)?;
+        Ok(())
+    }
+
+    /// Prepares a statement in the mode that the watch is in, from the cache if it is there.
+    pub(crate) fn prepare(&self, sql: &str) -> Result<(CachedStatement<'_>, Arc<Uses>), Error> {
+        if self.uses.borrow().len() > 2 * CACHED_STATEMENTS {
+            // Nothing may be cached whose uses are not known.
+            self.sqlite.flush_prepared_statement_cache();
+            self.uses.borrow_mut().clear();
+        }
+        let statement = self.sqlite.prepare_cached(sql).map_err(|problem| self.explain(problem))?;
+        let uses = self.learn(sql);
+        Ok((statement, uses))
+    }
+
+    /// What a statement uses, with what was learned while it was prepared or, by SQLite itself, prepared again.
+    pub(crate) fn learn(&self, sql: &str) -> Arc<Uses> {
+        let mut known = self.uses.borrow_mut();
+        match (known.get_mut(sql), self.watch.take_uses()) {
+            (Some(uses), None) => Arc::clone(uses),
+            (Some(uses), Some(more)) => {
+                Arc::make_mut(uses).extend(more);
+                Arc::clone(uses)
+            }
+            (None, more) => {
+                let uses = Arc::new(more.unwrap_or_default());
+                known.insert(sql.to_owned(), Arc::clone(&uses));
+                uses
+            }
+        }
+    }
+
+    /// An error of SQLite's, or the reason why it was told to fail.
+    pub(crate) fn explain(&self, problem: rusqlite::Error) -> Error {
+        if let Some(refusal) = self.watch.take_refusal() {
+            return refusal;
+        }
+        if vfs::clock_was_asked() {
+            return unsteady("the current time");
+        }
+        error(problem)
+    }
+}
+
+/// `random()` may hide in a column's DEFAULT, where the authorizer does not see it.
+fn refuse_randomness(sqlite: &Connection, watch: &Watch) -> Result<(), Error> {
+    for (name, arity) in [("random", 0), ("randomblob", 1)] {
+        let watch = watch.clone();
+        let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
+        sqlite
+            .create_scalar_function(name, arity, flags, move |_| -> rusqlite::Result<i64> {
+                let refusal = unsteady(&format!("{name}()"));
+                watch.refuse(refusal.clone());
+                Err(rusqlite::Error::UserFunctionError(refusal.into()))
+            })
+            .map_err(error)?;
+    }
+    Ok(())
+}
+
+fn configure(sqlite: &Connection, write: bool) -> Result<(), Error> {
+    // The page size first: every other pragma may read the file and settle it.
+    let pragmas = [
+        ("page_size", PAGE_SIZE.to_string(), PAGE_SIZE.to_string()),
+        ("journal_mode", "MEMORY".into(), "memory".into()),
+        ("locking_mode", "NORMAL".into(), "normal".into()),
+        ("synchronous", "OFF".into(), "0".into()),
+        ("temp_store", "MEMORY".into(), "2".into()),
+        ("cache_spill", "OFF".into(), "0".into()),
+        // 8 MiB: a scan that misses the cache copies each page once more.
+        ("cache_size", "-8192".into(), "-8192".into()),
+        ("foreign_keys", "ON".into(), "1".into()),
+        ("trusted_schema", "OFF".into(), "0".into()),
+        ("query_only", if write { "OFF" } else { "ON" }.into(), u8::from(!write).to_string()),
+    ];
+    for (name, value, expected) in pragmas {
+        sqlite.execute_batch(&format!("PRAGMA {name} = {value}")).map_err(error)?;
+        let found = sqlite
+            .query_row(&format!("PRAGMA {name}"), [], |row| {
+                Ok(match row.get_ref(0)? {
+                    rusqlite::types::ValueRef::Integer(number) => number.to_string(),
+                    other => other.as_str()?.to_owned(),
+                })
+            })
+            .map_err(error)?;
+        if found != expected {
+            return Err(Error::new(Code::Corrupt, format!("PRAGMA {name} is {found}, not {expected}")));
+        }
+    }
+    let switches = [
+        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+        (DbConfig::SQLITE_DBCONFIG_DQS_DML, false),
+        (DbConfig::SQLITE_DBCONFIG_DQS_DDL, false),
+    ];
+    for (switch, on) in switches {
+        sqlite.set_db_config(switch, on).map_err(error)?;
+    }
+    let limits = [
+        (Limit::SQLITE_LIMIT_LENGTH, MAX_LENGTH),
+        (Limit::SQLITE_LIMIT_SQL_LENGTH, 1_000_000),
+        (Limit::SQLITE_LIMIT_EXPR_DEPTH, 250),
+        (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 100),
+        (Limit::SQLITE_LIMIT_ATTACHED, 0),
+        (Limit::SQLITE_LIMIT_WORKER_THREADS, 0),
+    ];
+    for (limit, value) in limits {
+        sqlite.set_limit(limit, value).map_err(error)?;
+    }
+    Ok(())
+}
+
+/// SQLite's errors in our words.
+pub(crate) fn error(problem: rusqlite::Error) -> Error {
+    let (failure, message) = match problem {
+        rusqlite::Error::SqliteFailure(failure, message) => (failure, message),
+        rusqlite::Error::SqlInputError { error, msg, .. } => (error, Some(msg)),
+        other => return Error::new(Code::Sql, other.to_string()),
+    };
+    let message = message.unwrap_or_else(|| ffi::code_to_str(failure.extended_code).to_owned());
+    let code = match failure.code {
+        ErrorCode::ConstraintViolation => Code::Constraint,
+        ErrorCode::AuthorizationForStatementDenied | ErrorCode::ReadOnly => Code::Forbidden,
+        ErrorCode::TooBig => Code::TooLarge,
+        ErrorCode::OperationInterrupted => {
+            return Error::new(Code::Limit, "the statement takes more steps than one may");
+        }
+        ErrorCode::DiskFull => return Error::new(Code::Limit, "the document would exceed 16 GiB"),
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Code::Corrupt,
+        ErrorCode::OutOfMemory
+        | ErrorCode::SystemIoFailure
+        | ErrorCode::CannotOpen
+        | ErrorCode::InternalMalfunction
+        | ErrorCode::ApiMisuse
+        | ErrorCode::DatabaseBusy
+        | ErrorCode::DatabaseLocked => Code::Internal,
+        _ => Code::Sql,
+    };
+    Error::new(code, message)
+}
+
+/// Whether the document failed, not what was run on it.
+pub(crate) fn is_fatal(error: &Error) -> bool {
+    matches!(error.code, Code::Internal | Code::Corrupt)
+}
