@@ -44,7 +44,7 @@ function withDebian() {
 async function rustupAddsTarget() {
   if (!which("rustup")) return false;
   say(`adding the wasm target (rustup target add ${TARGET})`);
-  const { code } = await start("rustup", ["target", "add", TARGET]).done;
+  const { code } = await start("rustup", ["target", "add", TARGET], { show: false }).done;
   return code === 0 && (await buildsWasm());
 }
 
