@@ -22,6 +22,11 @@ export async function runE2e(browser, env, grep) {
   const { nodeTest } = await import("./node-test.mjs");
   const files = filesUnder("demo/e2e").filter((file) => /\.test\.(ts|mjs)$/.test(file));
   if (files.length === 0) throw new Stop("demo/e2e has no tests.");
-  const args = ["--test-concurrency=1", ...(grep ? [`--test-name-pattern=${grep}`] : [])];
+  // A browser that hangs fails its test instead of the whole run.
+  const args = [
+    "--test-concurrency=1",
+    "--test-timeout=300000",
+    ...(grep ? [`--test-name-pattern=${grep}`] : []),
+  ];
   return nodeTest(`e2e-${browser}`, files, { args, env: { ...env, OFFPRINT_BROWSER: browser } });
 }
