@@ -40,7 +40,7 @@ await main(async () => {
     { name: "typescript", count: counts.node, body: unitTests },
     {
       name: `simulator, ${SEEDS} seeds`,
-      count: (_, code) => ({ passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1 }),
+      count: counts.sim,
       body: () => runSim(["--seeds", String(SEEDS)]),
     },
     ...BROWSERS.map((browser) => ({

@@ -1,5 +1,5 @@
 import { filesUnder } from "../lib/step.mjs";
-import { isTest, rustCode } from "./rust-source.mjs";
+import { rustCode, testFiles } from "./rust-source.mjs";
 
 const SOURCE = "crate/core/src";
 
@@ -45,13 +45,14 @@ export function coreLayers() {
     for (const name of names.match(/\w+/g)) if (!home.has(name)) home.set(name, module);
   }
   const wrong = [];
+  const tests = testFiles(SOURCE);
   for (const path of filesUnder(SOURCE)) {
     const parts = path
       .slice(SOURCE.length + 1)
       .replace(/\.rs$/, "")
       .split("/");
     const layer = layers.indexOf(parts[0]);
-    if (!path.endsWith(".rs") || parts[0] === "lib" || isTest(path)) continue;
+    if (!path.endsWith(".rs") || parts[0] === "lib" || tests.has(path)) continue;
     if (layer === -1) {
       wrong.push(`${path}: no \`mod ${parts[0]}\` in lib.rs`);
       continue;

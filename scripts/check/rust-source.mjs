@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { dirname } from "node:path/posix";
 import { inRoot } from "../lib/paths.mjs";
 import { filesUnder } from "../lib/step.mjs";
 
@@ -14,7 +15,20 @@ export function rustCode(path) {
   return tests === -1 ? code : code.slice(0, tests);
 }
 
-export const isTest = (path) => /\/(tests|examples|benches)\/|(\/|_)tests?\.rs$/.test(path);
+const TEST_MODULE = /#\[cfg\(test\)\]\s*(?:pub(?:\([\w ]+\))? )?mod (\w+);/g;
+
+/** The Rust files under a folder that are compiled for tests only. */
+export function testFiles(folder) {
+  const files = filesUnder(folder).filter((path) => path.endsWith(".rs"));
+  const found = new Set(files.filter((path) => /\/(tests|examples|benches)\//.test(path)));
+  for (const path of files) {
+    const inside = /\/(lib|main|mod)\.rs$/.test(path) ? dirname(path) : path.slice(0, -".rs".length);
+    for (const [, name] of readFileSync(inRoot(path), "utf8").matchAll(TEST_MODULE)) {
+      found.add(`${inside}/${name}.rs`).add(`${inside}/${name}/mod.rs`);
+    }
+  }
+  return found;
+}
 
 /** Every place in the code where the pattern occurs, as `file:line`. */
 export function places(path, code, pattern) {
@@ -26,6 +40,7 @@ const VFS = "crate/core/src/vfs.rs";
 /** `unsafe` outside the VFS, `.unwrap()` outside tests, and crates that leave the workspace's lints. */
 export function rustRules() {
   const wrong = [];
+  const tests = testFiles("crate");
   for (const path of filesUnder("crate")) {
     if (
       path.endsWith("Cargo.toml") &&
@@ -39,7 +54,7 @@ export function rustRules() {
       wrong.push(
         ...places(path, code, /\bunsafe\b|\(unsafe_code\)/g).map((at) => `${at}: unsafe outside ${VFS}`),
       );
-    if (!isTest(path))
+    if (!tests.has(path))
       wrong.push(...places(path, code, /\.unwrap\(\)/g).map((at) => `${at}: .unwrap() outside tests`));
   }
   return wrong;

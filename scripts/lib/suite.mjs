@@ -11,6 +11,7 @@ const counter = (passed, failed) => (output) => ({
 export const counts = {
   nextest: counter(/^\s*Summary .*?(\d+) passed/gm, /^\s*Summary .*?(\d+) (?:failed|timed out)/gm),
   libtest: counter(/^test result: .*?(\d+) passed/gm, /^test result: .*?(\d+) failed/gm),
+  sim: counter(/^(\d+) passed, \d+ failed$/gm, /^\d+ passed, (\d+) failed$/gm),
   node: counter(/^ℹ pass (\d+)$/gm, /^ℹ (?:fail|cancelled) (\d+)$/gm),
 };
 
@@ -24,7 +25,7 @@ export async function runSuites(suites) {
       console.log(error instanceof Stop ? error.message : error.stack);
       return { code: 1, output: "" };
     });
-    const result = count(output, code);
+    const result = count(output);
     // A runner that fails without a failed test (it did not build, or died) is a failure all the same.
     if (code !== 0 && result.failed === 0) result.failed = 1;
     // A runner that counts nothing has tested nothing.
