@@ -3,10 +3,18 @@
 //! Modules are declared in layer order: none uses a later one.
 
 pub mod disk;
+pub mod disk_memory;
 pub mod host;
+mod entropy;
 pub mod log;
 pub mod head;
 pub mod image;
+pub mod ledger;
+pub mod record;
+mod replay;
+mod recovery;
+mod checkpoint;
+pub mod journal;
 pub mod pages;
 mod vfs;
 mod statement;

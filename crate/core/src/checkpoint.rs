@@ -1,0 +1,205 @@
+//! A new log's opening, and base catching up with it (FORMAT.md, "What is written in which order").
+
+use offprint_protocol::{CommitBatch, Encode, Lsn, MutationSeq, Outcome, PAGE_SIZE, PageNo};
+
+use crate::disk::{DiskOp, FileName};
+use crate::head::{Head, Side};
+use crate::image::Image;
+use crate::ledger::{ClientEntry, Ledger};
+use crate::log::{Chain, LOG_HEADER_LEN};
+use crate::record::{PendingMutation, Record};
+
+/// About how much a batch writes.
+pub(crate) const SLICE: usize = 4 << 20;
+
+const CATCH_UP_SLICE: usize = 1 << 20;
+const PART: usize = 1 << 20;
+
+/// Above this many bytes of rollup, base catches up; also above a quarter of base.
+const ROLLUP_LIMIT: usize = 256 << 10;
+
+/// The bytes of a new log up to the end of its opening, and what has to be done around writing them.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    /// Log, base and generation are settled when the first batch is made.
+    pub(crate) head: Head,
+    pub(crate) begun: bool,
+    /// Has to be flushed before anything else.
+    pub(crate) flush: Option<FileName>,
+    /// The other base is filled with these pages first.
+    pub(crate) new_base: Option<CatchUp>,
+    /// Afterwards base catches up.
+    pub(crate) catch_up: Option<CatchUp>,
+}
+
+/// Pages on their way to base.
+#[derive(Debug)]
+pub(crate) struct CatchUp {
+    pub(crate) image: Image,
+    pages: Vec<PageNo>,
+    done: usize,
+}
+
+impl CatchUp {
+    fn new(image: &Image, from: Lsn) -> Self {
+        let pages = image.changed_since(from).map(|(no, _)| no).collect();
+        Self { image: image.clone(), pages, done: 0 }
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        self.done == self.pages.len()
+    }
+
+    /// Writes of about `bytes`, each of adjacent pages.
+    pub(crate) fn writes(&mut self, side: Side, bytes: usize) -> Vec<DiskOp> {
+        let mut runs: Vec<(PageNo, Vec<u8>)> = Vec::new();
+        let end = self.pages.len().min(self.done + (bytes / PAGE_SIZE).max(1));
+        let mut last = None;
+        for no in &self.pages[self.done..end] {
+            let Some(page) = self.image.page(*no) else { continue };
+            match runs.last_mut() {
+                Some((_, run)) if last.map(PageNo::next) == Some(*no) => run.extend_from_slice(&page[..]),
+                _ => runs.push((*no, page.to_vec())),
+            }
+            last = Some(*no);
+        }
+        self.done = end;
+        let offset = |no: PageNo| u64::from(no.0 - 1) * PAGE_SIZE as u64;
+        let file = side.base();
+        runs.into_iter().map(|(no, bytes)| DiskOp::Write { file, offset: offset(no), bytes }).collect()
+    }
+
+    pub(crate) fn slice(&mut self, side: Side) -> Vec<DiskOp> {
+        self.writes(side, CATCH_UP_SLICE)
+    }
+}
+
+impl Opening {
+    /// An opening that follows `head`, its bytes with room for the header in front, and the chain behind it. `full`
+    /// means a new base even if the old one could be kept.
+    pub(crate) fn new(
+        head: &Head,
+        salt: u64,
+        state: (&Image, &Ledger, &[PendingMutation]),
+        full: bool,
+    ) -> (Self, Vec<u8>, Chain) {
+        let (image, ledger, pending) = state;
+        let mut bytes = vec![0; LOG_HEADER_LEN];
+        let mut chain = Chain::new(salt);
+        let mut head = Head { salt, ..head.clone() };
+        let mut new_base = None;
+        let mut catch_up = None;
+        match (image.position(), head.base_info) {
+            (None, _) => head.base_info = None,
+            (Some(position), Some(base))
+                if !full
+                    && base.position.journal == position.journal
+                    && base.position.lsn <= position.lsn =>
+            {
+                let from = base.position.lsn;
+                if from < position.lsn {
+                    for part in image.rollup_since(from, PART) {
+                        append(&mut chain, &Record::Rollup(part), &mut bytes);
+                    }
+                    let rollup = bytes.len() - LOG_HEADER_LEN;
+                    if rollup > ROLLUP_LIMIT || rollup >= base.page_count as usize * (PAGE_SIZE / 4) {
+                        catch_up = Some(CatchUp::new(image, from));
+                    }
+                }
+            }
+            (Some(_), _) => {
+                head.base_info = image.base_info();
+                new_base = Some(CatchUp::new(image, Lsn(0)));
+            }
+        }
+        for record in ledger_records(ledger) {
+            append(&mut chain, &record, &mut bytes);
+        }
+        for mutation in pending {
+            chain.append(1, false, &mutation.to_bytes(), &mut bytes);
+        }
+        head.opening = bytes.len() as u64;
+        (Self { head, begun: false, flush: None, new_base, catch_up }, bytes, chain)
+    }
+}
+
+fn append(chain: &mut Chain, record: &Record, bytes: &mut Vec<u8>) {
+    let body = record.body().expect("BUG: a part of a checkpoint exceeds a record");
+    chain.append(record.kind(), false, &body, bytes);
+}
+
+/// Records of about [`PART`] bytes that give the ledger. A client with more rejections than fit one continues as
+/// outcomes of commit batches without commits.
+fn ledger_records(ledger: &Ledger) -> Vec<Record> {
+    let mut records = Vec::new();
+    let mut part = Ledger::new();
+    part.take_answered(ledger);
+    let mut used = 0;
+    for entry in ledger.clients() {
+        let mut pieces = vec![Vec::new()];
+        for rejection in &entry.rejections {
+            used += rejection.to_bytes().len();
+            if used > PART {
+                pieces.push(Vec::new());
+                used = 0;
+            }
+            pieces.last_mut().expect("BUG: pieces begin with one").push(rejection.clone());
+        }
+        used += 64;
+        let count = pieces.len();
+        let mut outcomes = pieces.into_iter().enumerate().map(|(index, rejections)| {
+            let decided = rejections.last().map_or(MutationSeq(0), |rejection| rejection.seq);
+            let through = if index + 1 == count { entry.through } else { decided };
+            Outcome { client: entry.client, through, rejections }
+        });
+        let first = outcomes.next().expect("BUG: pieces begin with one");
+        part.insert(ClientEntry { through: first.through, rejections: first.rejections, ..*entry });
+        let more: Vec<_> = outcomes.collect();
+        if !more.is_empty() || used > PART {
+            records.push(Record::Ledger(std::mem::take(&mut part)));
+            used = 0;
+        }
+        let batch = |outcome| Record::Commits(CommitBatch { outcomes: vec![outcome], commits: Vec::new() });
+        records.extend(more.into_iter().map(batch));
+    }
+    records.push(Record::Ledger(part));
+    records
+}
+
+#[cfg(test)]
+mod tests {
+    use offprint_protocol::{ClientId, ClientKey, Rejection, RequestNo, TabId};
+
+    use super::*;
+
+    #[test]
+    fn a_ledger_of_any_size_comes_back_from_its_records() {
+        let mut ledger = Ledger::new();
+        ledger.answer(TabId([0; 16]), RequestNo(1), MutationSeq(1));
+        for (client, rejections) in [(1, 0), (2, 3), (3, 40), (4, 0), (5, 10)] {
+            ledger.register(ClientId([client; 16]), ClientKey([client; 16]));
+            let rejections = (1..=rejections).map(|seq| Rejection {
+                seq: MutationSeq(2 * seq),
+                name: "add".into(),
+                code: "gone".into(),
+                message: "m".repeat(100_000),
+            });
+            let client = ClientId([client; 16]);
+            ledger
+                .decide(&Outcome { client, through: MutationSeq(99), rejections: rejections.collect() })
+                .unwrap();
+        }
+        let records = ledger_records(&ledger);
+        assert!(records.len() > 4);
+        let mut merged = Ledger::new();
+        for record in records {
+            assert!(record.body().unwrap().len() < 2 * PART);
+            match record {
+                Record::Ledger(part) => merged.merge(part),
+                Record::Commits(batch) => merged.decide(&batch.outcomes[0]).unwrap(),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(merged, ledger);
+    }
+}

@@ -1,0 +1,260 @@
+//! A disk in memory that fails on purpose: it crashes with unflushed sectors lost, kept or torn, throws at a chosen
+//! operation, and lets bytes be flipped. For tests and the simulator; what it does depends on its seed alone.
+
+use std::collections::BTreeSet;
+
+use offprint_protocol::{Code, Error};
+
+use crate::disk::{DiskAnswer, DiskBatch, DiskOp, DiskValue, FileName};
+
+const SECTOR: usize = 512;
+
+/// The faults that fired so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Crashes.
+    pub crashes: u64,
+    /// Unflushed sectors that a crash lost.
+    pub lost: u64,
+    /// Unflushed sectors that a crash kept.
+    pub kept: u64,
+    /// Unflushed sectors of which a crash kept the first bytes.
+    pub torn: u64,
+    /// Operations that threw.
+    pub thrown: u64,
+    /// Bytes that were changed behind the core's back, and files that were cut or emptied.
+    pub damaged: u64,
+}
+
+#[derive(Debug, Clone, Default)]
+struct MemoryFile {
+    bytes: Vec<u8>,
+    flushed: Vec<u8>,
+    unflushed: BTreeSet<usize>,
+}
+
+/// A document's five files.
+#[derive(Debug, Clone)]
+pub struct DiskMemory {
+    files: [MemoryFile; 5],
+    random: u64,
+    ops: u64,
+    fail_at: Option<u64>,
+    faults: Faults,
+}
+
+impl DiskMemory {
+    /// Five empty files.
+    pub fn new(seed: u64) -> Self {
+        let random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        Self { files: Default::default(), random, ops: 0, fail_at: None, faults: Faults::default() }
+    }
+
+    /// Carries a batch out, up to the first operation that throws.
+    pub fn run(&mut self, batch: &DiskBatch) -> DiskAnswer {
+        let result = batch.ops.iter().map(|op| self.op(op)).collect();
+        DiskAnswer { no: batch.no, result }
+    }
+
+    /// How many operations were carried out or thrown.
+    pub fn ops(&self) -> u64 {
+        self.ops
+    }
+
+    /// Makes the operation with this number (the next one is `ops()`) throw, having done none, some or all of it.
+    pub fn fail_at(&mut self, op: u64) {
+        self.fail_at = Some(op);
+    }
+
+    /// The power is cut: of what was not flushed any subset of sectors survives, some of them in part.
+    pub fn crash(&mut self) {
+        self.faults.crashes += 1;
+        for index in 0..self.files.len() {
+            let mut file = std::mem::take(&mut self.files[index]);
+            let mut survived = std::mem::take(&mut file.flushed);
+            let style = self.random(4);
+            for sector in std::mem::take(&mut file.unflushed) {
+                let start = sector * SECTOR;
+                let fresh = &file.bytes[start..file.bytes.len().min(start + SECTOR)];
+                let keep = match style {
+                    0 => 0,
+                    1 => SECTOR,
+                    _ => match self.random(8) {
+                        0 => self.random(SECTOR as u64) as usize,
+                        1..4 => 0,
+                        _ => SECTOR,
+                    },
+                };
+                let keep = keep.min(fresh.len());
+                match keep {
+                    0 => self.faults.lost += 1,
+                    _ if keep == fresh.len() => self.faults.kept += 1,
+                    _ => self.faults.torn += 1,
+                }
+                if keep > 0 {
+                    survived.resize(survived.len().max(start + keep), 0);
+                    survived[start..start + keep].copy_from_slice(&fresh[..keep]);
+                }
+            }
+            self.files[index] =
+                MemoryFile { bytes: survived.clone(), flushed: survived, unflushed: BTreeSet::new() };
+        }
+    }
+
+    /// What a file holds now.
+    pub fn bytes(&self, file: FileName) -> &[u8] {
+        &self.files[file as usize].bytes
+    }
+
+    /// Whether a file holds something that was not flushed.
+    pub fn is_unflushed(&self, file: FileName) -> bool {
+        !self.files[file as usize].unflushed.is_empty()
+    }
+
+    /// Changes one byte by `mask`, flushed or not; does nothing past the end.
+    pub fn flip(&mut self, file: FileName, at: usize, mask: u8) {
+        let file = &mut self.files[file as usize];
+        if let Some(byte) = file.bytes.get_mut(at) {
+            *byte ^= mask;
+            self.faults.damaged += 1;
+        }
+        if let Some(byte) = file.flushed.get_mut(at) {
+            *byte ^= mask;
+        }
+    }
+
+    /// Replaces a file's content, as something else on the device might; empty bytes are a deleted file.
+    pub fn replace(&mut self, file: FileName, bytes: Vec<u8>) {
+        self.files[file as usize] = MemoryFile { flushed: bytes.clone(), bytes, unflushed: BTreeSet::new() };
+        self.faults.damaged += 1;
+    }
+
+    /// The faults that fired so far.
+    pub fn faults(&self) -> Faults {
+        self.faults
+    }
+
+    fn op(&mut self, op: &DiskOp) -> Result<DiskValue, Error> {
+        let no = self.ops;
+        self.ops += 1;
+        if self.fail_at == Some(no) {
+            self.fail_at = None;
+            self.faults.thrown += 1;
+            match op {
+                DiskOp::Write { file, offset, bytes } => {
+                    let done = self.random(bytes.len() as u64 + 1) as usize;
+                    self.write(*file, *offset, &bytes[..done]);
+                }
+                DiskOp::Flush { file } if self.random(2) == 0 => self.flush(*file),
+                DiskOp::Grow { file, to } if self.random(2) == 0 => self.grow(*file, *to),
+                _ => {}
+            }
+            return Err(Error::new(Code::Disk, format!("operation {no} was made to fail")));
+        }
+        Ok(match op {
+            DiskOp::Size { file } => DiskValue::Size(self.files[*file as usize].bytes.len() as u64),
+            DiskOp::Read { file, offset, len } => {
+                let bytes = &self.files[*file as usize].bytes;
+                let start = bytes.len().min(usize::try_from(*offset).unwrap_or(usize::MAX));
+                let end = bytes.len().min(start.saturating_add(*len as usize));
+                DiskValue::Bytes(bytes[start..end].to_vec())
+            }
+            DiskOp::Write { file, offset, bytes } => {
+                self.write(*file, *offset, bytes);
+                DiskValue::Done
+            }
+            DiskOp::Grow { file, to } => {
+                self.grow(*file, *to);
+                DiskValue::Done
+            }
+            DiskOp::Flush { file } => {
+                self.flush(*file);
+                DiskValue::Done
+            }
+        })
+    }
+
+    fn write(&mut self, file: FileName, offset: u64, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let file = &mut self.files[file as usize];
+        let start = offset as usize;
+        let end = start + bytes.len();
+        let before = file.bytes.len();
+        if before < end {
+            file.bytes.resize(end, 0);
+        }
+        file.bytes[start..end].copy_from_slice(bytes);
+        file.unflushed.extend(start.min(before) / SECTOR..end.div_ceil(SECTOR));
+    }
+
+    fn grow(&mut self, file: FileName, to: u64) {
+        let file = &mut self.files[file as usize];
+        let before = file.bytes.len();
+        if before < to as usize {
+            file.bytes.resize(to as usize, 0);
+            file.unflushed.extend(before / SECTOR..(to as usize).div_ceil(SECTOR));
+        }
+    }
+
+    fn flush(&mut self, file: FileName) {
+        let file = &mut self.files[file as usize];
+        file.flushed.resize(file.bytes.len(), 0);
+        for sector in std::mem::take(&mut file.unflushed) {
+            let start = sector * SECTOR;
+            let end = file.bytes.len().min(start + SECTOR);
+            file.flushed[start..end].copy_from_slice(&file.bytes[start..end]);
+        }
+    }
+
+    /// 0 to `below - 1`.
+    fn random(&mut self, below: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random % below.max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::BatchNo;
+
+    fn write(bytes: Vec<u8>) -> DiskOp {
+        DiskOp::Write { file: FileName::Log0, offset: 0, bytes }
+    }
+
+    fn run(disk: &mut DiskMemory, ops: Vec<DiskOp>) -> DiskAnswer {
+        disk.run(&DiskBatch { no: BatchNo(1), ops })
+    }
+
+    #[test]
+    fn a_crash_never_loses_what_was_flushed_and_sometimes_what_was_not() {
+        let mut total = Faults::default();
+        for seed in 0..64 {
+            let mut disk = DiskMemory::new(seed);
+            run(&mut disk, vec![write(vec![1; 8192]), DiskOp::Flush { file: FileName::Log0 }]);
+            run(&mut disk, vec![write(vec![2; 4096])]);
+            disk.crash();
+            let bytes = disk.bytes(FileName::Log0);
+            assert!(bytes[..4096].iter().all(|byte| [1, 2].contains(byte)), "seed {seed}");
+            assert!(bytes[4096..].iter().all(|byte| *byte == 1) && bytes.len() == 8192, "seed {seed}");
+            total.lost += disk.faults().lost;
+            total.kept += disk.faults().kept;
+            total.torn += disk.faults().torn;
+        }
+        assert!(total.lost > 0 && total.kept > 0 && total.torn > 0, "{total:?}");
+    }
+
+    #[test]
+    fn the_chosen_operation_throws_once() {
+        let mut disk = DiskMemory::new(1);
+        disk.fail_at(1);
+        let ops = vec![write(vec![1]), DiskOp::Flush { file: FileName::Log0 }];
+        assert_eq!(run(&mut disk, ops.clone()).result.unwrap_err().code, Code::Disk);
+        assert!(run(&mut disk, ops).result.is_ok());
+        assert_eq!(disk.faults().thrown, 1);
+    }
+}

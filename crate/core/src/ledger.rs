@@ -1,0 +1,233 @@
+//! What was decided for whom, and which requests made which mutations: what keeps everything exactly once.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use offprint_protocol::{
+    ClientId, ClientKey, Code, Decode, Encode, Error, MutationSeq, Outcome, Reader, Rejection, RequestNo,
+    TabId, Writer,
+};
+
+/// How many answered requests are kept.
+pub const ANSWERED_LIMIT: usize = 1024;
+
+/// What was decided for one client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientEntry {
+    /// Whose.
+    pub client: ClientId,
+    /// What its secret has to match.
+    pub key: ClientKey,
+    /// Its last decided mutation.
+    pub through: MutationSeq,
+    /// On a replica, those that the app has not dismissed; on a primary, those that the client may not have received.
+    /// Ascending.
+    pub rejections: Vec<Rejection>,
+}
+
+/// Which mutation a tab's request made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answered {
+    /// Who asked.
+    pub tab: TabId,
+    /// The tab's number for it.
+    pub request: RequestNo,
+    /// The mutation.
+    pub seq: MutationSeq,
+}
+
+/// A replica's ledger has one client, itself; a primary's has every client and no requests.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ledger {
+    clients: BTreeMap<ClientId, ClientEntry>,
+    answered: VecDeque<Answered>,
+}
+
+impl Ledger {
+    /// Knows nobody.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a client of whom nothing was decided yet; one that is known stays as it is.
+    pub fn register(&mut self, client: ClientId, key: ClientKey) {
+        let nothing = ClientEntry { client, key, through: MutationSeq(0), rejections: Vec::new() };
+        self.clients.entry(client).or_insert(nothing);
+    }
+
+    /// What is known of a client.
+    pub fn client(&self, client: ClientId) -> Option<&ClientEntry> {
+        self.clients.get(&client)
+    }
+
+    /// Every client.
+    pub fn clients(&self) -> impl Iterator<Item = &ClientEntry> {
+        self.clients.values()
+    }
+
+    /// A client's last decided mutation, 0 if there is none.
+    pub fn through(&self, client: ClientId) -> MutationSeq {
+        self.client(client).map_or(MutationSeq(0), |entry| entry.through)
+    }
+
+    /// A client's rejections.
+    pub fn rejections(&self, client: ClientId) -> &[Rejection] {
+        self.client(client).map_or(&[], |entry| &entry.rejections)
+    }
+
+    /// Takes over what the primary decided; what is decided already changes nothing. Fails with `unauthorized` for a
+    /// client that was never registered.
+    pub fn decide(&mut self, outcome: &Outcome) -> Result<(), Error> {
+        let Some(entry) = self.clients.get_mut(&outcome.client) else {
+            return Err(Error::new(Code::Unauthorized, "an outcome for a client that is not known"));
+        };
+        let before = entry.through;
+        let fresh = outcome.rejections.iter().filter(|rejection| rejection.seq > before);
+        entry.rejections.extend(fresh.cloned());
+        entry.through = before.max(outcome.through);
+        Ok(())
+    }
+
+    /// Forgets a rejection.
+    pub fn dismiss(&mut self, client: ClientId, seq: MutationSeq) {
+        if let Some(entry) = self.clients.get_mut(&client) {
+            entry.rejections.retain(|rejection| rejection.seq != seq);
+        }
+    }
+
+    /// On a primary: the client has received what was decided up to `through`.
+    pub fn received(&mut self, client: ClientId, through: MutationSeq) {
+        if let Some(entry) = self.clients.get_mut(&client) {
+            entry.rejections.retain(|rejection| rejection.seq > through);
+        }
+    }
+
+    /// Notes which mutation a request made; the oldest are forgotten.
+    pub fn answer(&mut self, tab: TabId, request: RequestNo, seq: MutationSeq) {
+        if self.answered.len() == ANSWERED_LIMIT {
+            self.answered.pop_front();
+        }
+        self.answered.push_back(Answered { tab, request, seq });
+    }
+
+    /// Which mutation a request made, if it is among the newest.
+    pub fn answered(&self, tab: TabId, request: RequestNo) -> Option<MutationSeq> {
+        let found =
+            self.answered.iter().rev().find(|answered| (answered.tab, answered.request) == (tab, request));
+        found.map(|answered| answered.seq)
+    }
+
+    /// Takes over every client of `other`, replacing what was known of it, and its requests if it has any.
+    pub fn merge(&mut self, other: Ledger) {
+        self.clients.extend(other.clients);
+        if !other.answered.is_empty() {
+            self.answered = other.answered;
+        }
+    }
+
+    /// Replaces what is known of a client.
+    pub fn insert(&mut self, entry: ClientEntry) {
+        self.clients.insert(entry.client, entry);
+    }
+
+    /// Takes over the requests of `other`.
+    pub(crate) fn take_answered(&mut self, other: &Ledger) {
+        self.answered = other.answered.clone();
+    }
+}
+
+impl Encode for ClientEntry {
+    fn encode(&self, out: &mut Writer) {
+        out.put(&self.client).put(&self.key).put(&self.through).list(&self.rejections);
+    }
+}
+
+impl Decode for ClientEntry {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Error> {
+        Ok(Self { client: from.get()?, key: from.get()?, through: from.get()?, rejections: from.list()? })
+    }
+}
+
+impl Encode for Answered {
+    fn encode(&self, out: &mut Writer) {
+        out.put(&self.tab).put(&self.request).put(&self.seq);
+    }
+}
+
+impl Decode for Answered {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Error> {
+        Ok(Self { tab: from.get()?, request: from.get()?, seq: from.get()? })
+    }
+}
+
+impl Encode for Ledger {
+    fn encode(&self, out: &mut Writer) {
+        out.varint(self.clients.len() as u64);
+        for entry in self.clients.values() {
+            out.put(entry);
+        }
+        out.varint(self.answered.len() as u64);
+        for answered in &self.answered {
+            out.put(answered);
+        }
+    }
+}
+
+impl Decode for Ledger {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Error> {
+        let clients: Vec<ClientEntry> = from.list()?;
+        let mut answered: VecDeque<Answered> = from.list()?.into();
+        answered.drain(..answered.len().saturating_sub(ANSWERED_LIMIT));
+        let clients = clients.into_iter().map(|entry| (entry.client, entry)).collect();
+        Ok(Self { clients, answered })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ME: ClientId = ClientId([1; 16]);
+
+    fn rejection(seq: u64) -> Rejection {
+        Rejection { seq: MutationSeq(seq), name: "add".into(), code: "gone".into(), message: "m".into() }
+    }
+
+    fn outcome(through: u64, rejected: &[u64]) -> Outcome {
+        let rejections = rejected.iter().copied().map(rejection).collect();
+        Outcome { client: ME, through: MutationSeq(through), rejections }
+    }
+
+    fn ledger() -> Ledger {
+        let mut ledger = Ledger::new();
+        ledger.register(ME, ClientKey([2; 16]));
+        ledger
+    }
+
+    #[test]
+    fn a_repeated_outcome_changes_nothing() {
+        let mut ledger = ledger();
+        ledger.decide(&outcome(3, &[2])).unwrap();
+        ledger.decide(&outcome(3, &[2])).unwrap();
+        ledger.decide(&outcome(1, &[1])).unwrap();
+        assert_eq!((ledger.through(ME), ledger.rejections(ME)), (MutationSeq(3), &[rejection(2)][..]));
+        ledger.dismiss(ME, MutationSeq(2));
+        ledger.decide(&outcome(4, &[2, 4])).unwrap();
+        assert_eq!(ledger.rejections(ME), [rejection(4)]);
+        assert_eq!(
+            ledger.decide(&Outcome { client: ClientId([9; 16]), ..outcome(1, &[]) }).unwrap_err().code,
+            Code::Unauthorized
+        );
+    }
+
+    #[test]
+    fn the_newest_requests_are_kept() {
+        let mut ledger = ledger();
+        for no in 1..=ANSWERED_LIMIT as u64 + 1 {
+            ledger.answer(TabId([0; 16]), RequestNo(no), MutationSeq(no));
+        }
+        assert_eq!(ledger.answered(TabId([0; 16]), RequestNo(1)), None);
+        assert_eq!(ledger.answered(TabId([0; 16]), RequestNo(2)), Some(MutationSeq(2)));
+        assert_eq!(ledger.answered(TabId([1; 16]), RequestNo(2)), None);
+        assert_eq!(Ledger::from_bytes(&ledger.to_bytes()).unwrap(), ledger);
+    }
+}

@@ -1,0 +1,89 @@
+//! What is appended to a log (FORMAT.md, "Kinds").
+
+use offprint_protocol::{
+    Code, CommitBatch, Decode, Encode, Epoch, Error, Mutation, MutationSeq, Reader, RequestNo, Rollup, TabId,
+    Writer,
+};
+
+use crate::ledger::Ledger;
+use crate::log::RECORD_LIMIT;
+
+/// A mutation that is recorded but not decided yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PendingMutation {
+    /// In which life of the core it was made.
+    pub epoch: Epoch,
+    /// Which tab asked for it.
+    pub tab: TabId,
+    /// The tab's number for that request.
+    pub request: RequestNo,
+    /// The mutation.
+    pub mutation: Mutation,
+}
+
+/// A record of a log.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Record {
+    /// A mutation of ours.
+    Mutation(PendingMutation),
+    /// Commits, and what they decided.
+    Commits(CommitBatch),
+    /// A part of a rollup.
+    Rollup(Rollup),
+    /// What was decided for some clients.
+    Ledger(Ledger),
+    /// The app has seen this rejection.
+    Dismiss(MutationSeq),
+}
+
+impl Record {
+    /// The kind's number.
+    pub fn kind(&self) -> u8 {
+        match self {
+            Record::Mutation(_) => 1,
+            Record::Commits(_) => 2,
+            Record::Rollup(_) => 3,
+            Record::Ledger(_) => 4,
+            Record::Dismiss(_) => 5,
+        }
+    }
+
+    /// The body's bytes, or `too_large`.
+    pub fn body(&self) -> Result<Vec<u8>, Error> {
+        let body = match self {
+            Record::Mutation(pending) => pending.to_bytes(),
+            Record::Commits(batch) => batch.to_bytes(),
+            Record::Rollup(rollup) => rollup.to_bytes(),
+            Record::Ledger(ledger) => ledger.to_bytes(),
+            Record::Dismiss(seq) => seq.to_bytes(),
+        };
+        if body.len() > RECORD_LIMIT {
+            return Err(Error::new(Code::TooLarge, format!("a record of {} bytes", body.len())));
+        }
+        Ok(body)
+    }
+
+    /// Reads a body of this kind, or fails with `bad_frame`.
+    pub fn decode(kind: u8, body: &[u8]) -> Result<Self, Error> {
+        Ok(match kind {
+            1 => Record::Mutation(PendingMutation::from_bytes(body)?),
+            2 => Record::Commits(CommitBatch::from_bytes(body)?),
+            3 => Record::Rollup(Rollup::from_bytes(body)?),
+            4 => Record::Ledger(Ledger::from_bytes(body)?),
+            5 => Record::Dismiss(MutationSeq::from_bytes(body)?),
+            _ => return Err(Error::new(Code::BadFrame, format!("a record of kind {kind}"))),
+        })
+    }
+}
+
+impl Encode for PendingMutation {
+    fn encode(&self, out: &mut Writer) {
+        out.put(&self.epoch).put(&self.tab).put(&self.request).put(&self.mutation);
+    }
+}
+
+impl Decode for PendingMutation {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Error> {
+        Ok(Self { epoch: from.get()?, tab: from.get()?, request: from.get()?, mutation: from.get()? })
+    }
+}

@@ -1,0 +1,376 @@
+//! Opening a document's files: which head counts, what base and log say (FORMAT.md, "Recovery"). Writes nothing.
+
+use offprint_protocol::{
+    ClientId, ClientSecret, Code, Commit, DocumentId, Epoch, Error, JournalId, PAGE_SIZE, Page, Position,
+};
+
+use crate::disk::{DiskOp, DiskValue, FileName};
+use crate::entropy::Entropy;
+use crate::head::{Head, HeadBytes, Identity, Place, Role, SLOT_LEN, Side};
+use crate::image::Image;
+use crate::ledger::Ledger;
+use crate::log::LOG_HEADER_LEN;
+use crate::record::PendingMutation;
+use crate::replay::{Replay, opening_is_whole};
+
+/// The most that one read asks for.
+const SLICE: u64 = 4 << 20;
+
+/// What the files said.
+#[derive(Debug)]
+pub struct Recovered {
+    /// Who we are in this life.
+    pub identity: Identity,
+    /// The confirmed state; [`Image::none`] if there is no history yet.
+    pub image: Image,
+    /// The mutations above the confirmed one, ascending, without a gap.
+    pub pending: Vec<PendingMutation>,
+    /// What was decided.
+    pub ledger: Ledger,
+    /// On a primary: the newest commits, up to the image's Lsn; none of those that a checkpoint rolled up.
+    pub tail: Vec<Commit>,
+    /// Where `tail` begins: the position before its first commit, if it has one.
+    pub tail_start: Option<Position>,
+    /// What was lost, if something was (code `corrupt`).
+    pub damage: Option<Error>,
+}
+
+/// What recovery hands over to the journal.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) recovered: Recovered,
+    /// The newest head, with this life's identity; its generation is the highest seen. Its log stays untouched until
+    /// the next head is flushed.
+    pub(crate) head: Head,
+    /// The slot that the next head goes to.
+    pub(crate) slot: Side,
+    /// A log that has to be flushed before the other one is touched.
+    pub(crate) flush: Option<FileName>,
+    /// The lengths of the logs.
+    pub(crate) log_len: [u64; 2],
+}
+
+#[derive(Debug)]
+struct Candidate {
+    head: Head,
+    /// Whether a slot holds it; a log's header counts only if the opening is whole.
+    in_slot: bool,
+}
+
+#[derive(Debug)]
+enum Step {
+    Heads,
+    Log(Candidate),
+    Base { candidate: Candidate, log: Vec<u8>, base: Image },
+}
+
+/// An open under way.
+#[derive(Debug)]
+pub(crate) struct Recovery {
+    document: DocumentId,
+    role: Role,
+    step: Step,
+    sizes: [u64; 5],
+    /// Best last.
+    candidates: Vec<Candidate>,
+    /// A log whose opening is not whole, when nothing better was found.
+    torn: Option<(Head, Vec<u8>)>,
+    newest_slot: Option<Side>,
+    /// Whether head and bases hold nothing but zeros.
+    blank: bool,
+    generation: u64,
+    epoch: Epoch,
+}
+
+impl Recovery {
+    pub(crate) fn new(document: DocumentId, role: Role) -> Self {
+        Self {
+            document,
+            role,
+            step: Step::Heads,
+            sizes: [0; 5],
+            candidates: Vec::new(),
+            torn: None,
+            newest_slot: None,
+            blank: false,
+            generation: 0,
+            epoch: Epoch(0),
+        }
+    }
+
+    /// What to read next.
+    pub(crate) fn ops(&self) -> Vec<DiskOp> {
+        match &self.step {
+            Step::Heads => {
+                let mut ops: Vec<DiskOp> = FileName::ALL.map(|file| DiskOp::Size { file }).into();
+                ops.push(DiskOp::Read { file: FileName::Head, offset: 0, len: 2 * SLOT_LEN as u32 });
+                for side in [Side::Zero, Side::One] {
+                    ops.push(DiskOp::Read { file: side.log(), offset: 0, len: LOG_HEADER_LEN as u32 });
+                }
+                ops
+            }
+            Step::Log(candidate) => {
+                let file = candidate.head.log.log();
+                let size = self.sizes[file as usize];
+                let mut ops: Vec<DiskOp> = (0..size)
+                    .step_by(SLICE as usize)
+                    .map(|offset| DiskOp::Read { file, offset, len: SLICE.min(size - offset) as u32 })
+                    .collect();
+                ops.extend(self.base_op(&candidate.head, 0));
+                ops
+            }
+            Step::Base { candidate, base, .. } => {
+                let read = u64::from(base.page_count()) * PAGE_SIZE as u64;
+                self.base_op(&candidate.head, read).into_iter().collect()
+            }
+        }
+    }
+
+    /// Takes the answer to [`ops`](Self::ops); gives what was found once nothing is left to read.
+    pub(crate) fn take(
+        &mut self,
+        values: Vec<DiskValue>,
+        entropy: &mut Entropy,
+    ) -> Result<Option<Opened>, Error> {
+        let mut bytes = Vec::new();
+        for (index, value) in values.into_iter().enumerate() {
+            match value {
+                DiskValue::Size(size) => {
+                    if let Some(known) = self.sizes.get_mut(index) {
+                        *known = size;
+                    }
+                }
+                DiskValue::Bytes(read) => bytes.push(read),
+                DiskValue::Done => {}
+            }
+        }
+        match std::mem::replace(&mut self.step, Step::Heads) {
+            Step::Heads => {
+                self.heads(&bytes)?;
+                self.next_candidate(entropy)
+            }
+            Step::Log(candidate) => {
+                let slices = self.sizes[candidate.head.log.log() as usize].div_ceil(SLICE) as usize;
+                let rest = bytes.split_off(slices.min(bytes.len()));
+                let log = bytes.concat();
+                if !candidate.in_slot && !opening_is_whole(&log, &candidate.head) {
+                    if self.torn.is_none() {
+                        self.torn = Some((candidate.head, log));
+                    }
+                    return self.next_candidate(entropy);
+                }
+                let base =
+                    candidate.head.base_info.map_or_else(Image::none, |base| Image::of_base(base.position));
+                self.base(candidate, log, base, &rest, entropy)
+            }
+            Step::Base { candidate, log, base } => self.base(candidate, log, base, &bytes, entropy),
+        }
+    }
+
+    /// The read of the next slice of base, if there is one.
+    fn base_op(&self, head: &Head, offset: u64) -> Option<DiskOp> {
+        let file = head.base.base();
+        let wanted = u64::from(head.base_info?.page_count) * PAGE_SIZE as u64;
+        let end = wanted.min(self.sizes[file as usize] / PAGE_SIZE as u64 * PAGE_SIZE as u64);
+        let len = end.checked_sub(offset).filter(|len| *len > 0)?.min(SLICE);
+        Some(DiskOp::Read { file, offset, len: len as u32 })
+    }
+
+    fn heads(&mut self, bytes: &[Vec<u8>]) -> Result<(), Error> {
+        let [slots, log_0, log_1] = bytes else {
+            return Err(Error::new(Code::Disk, "the disk gave other answers than it was asked for"));
+        };
+        self.blank = slots.iter().all(|byte| *byte == 0)
+            && [FileName::Base0, FileName::Base1].iter().all(|file| self.sizes[*file as usize] == 0);
+        let mut newest: Option<Head> = None;
+        for (side, slot) in [Side::Zero, Side::One].into_iter().zip(slots.chunks(SLOT_LEN)) {
+            if let Some(head) = self.head(slot, Place::Slot)? {
+                if newest.as_ref().is_none_or(|newest| newest.generation < head.generation) {
+                    self.newest_slot = Some(side);
+                    newest = Some(head);
+                }
+            }
+        }
+        let in_slot = newest.as_ref().map_or(0, |head| head.generation);
+        self.candidates.extend(newest.map(|head| Candidate { head, in_slot: true }));
+        for (side, header) in [(Side::Zero, log_0), (Side::One, log_1)] {
+            if let Some(head) = self.head(header, Place::Log)? {
+                if head.log == side && head.generation > in_slot {
+                    self.candidates.push(Candidate { head, in_slot: false });
+                }
+            }
+        }
+        self.candidates.sort_by_key(|candidate| candidate.head.generation);
+        Ok(())
+    }
+
+    fn head(&mut self, bytes: &[u8], place: Place) -> Result<Option<Head>, Error> {
+        let head = match Head::decode(bytes, place) {
+            HeadBytes::Invalid => return Ok(None),
+            HeadBytes::Newer(version) => {
+                let what =
+                    format!("the document's files have format {version}, which this build does not know");
+                return Err(Error::new(Code::Superseded, what));
+            }
+            HeadBytes::Head(head) => head,
+        };
+        if head.document != self.document {
+            return Err(corrupt(format!("the files are those of document {}", head.document)));
+        }
+        if head.role != self.role {
+            return Err(corrupt(format!("the files are those of a {:?}", head.role).to_lowercase()));
+        }
+        self.generation = self.generation.max(head.generation);
+        self.epoch = self.epoch.max(head.identity.epoch);
+        Ok(Some(head))
+    }
+
+    fn next_candidate(&mut self, entropy: &mut Entropy) -> Result<Option<Opened>, Error> {
+        if let Some(candidate) = self.candidates.pop() {
+            self.step = Step::Log(candidate);
+            return Ok(None);
+        }
+        let torn = self.torn.take();
+        let first_opening = self.blank && torn.as_ref().is_none_or(|(head, _)| head.generation == 1);
+        let damage = (!first_opening).then(|| corrupt("no head and no whole log are left"));
+        match (self.role, damage, torn) {
+            (Role::Primary, Some(error), _) => Err(error),
+            (Role::Primary, None, _) => self.fresh(None, entropy).map(Some),
+            (Role::Replica, damage, None) => self.fresh(damage, entropy).map(Some),
+            (Role::Replica, damage, Some((head, log))) => {
+                let head = Head { base_info: None, ..head };
+                let mut opened = self.replay(head, Image::none(), &log, entropy)?;
+                opened.recovered.damage = damage;
+                Ok(Some(opened))
+            }
+        }
+    }
+
+    /// Adds slices to base; once all are there, goes on to the log.
+    fn base(
+        &mut self,
+        candidate: Candidate,
+        log: Vec<u8>,
+        mut base: Image,
+        slices: &[Vec<u8>],
+        entropy: &mut Entropy,
+    ) -> Result<Option<Opened>, Error> {
+        let before = base.page_count();
+        for page in slices.iter().flat_map(|slice| slice.chunks_exact(PAGE_SIZE)) {
+            base.push(Page::from_slice(page)?);
+        }
+        let read = u64::from(base.page_count()) * PAGE_SIZE as u64;
+        if base.page_count() > before && self.base_op(&candidate.head, read).is_some() {
+            self.step = Step::Base { candidate, log, base };
+            return Ok(None);
+        }
+        if let Some(info) = candidate.head.base_info {
+            base.pad(info.page_count);
+        }
+        let flush = (!candidate.in_slot).then(|| candidate.head.log.log());
+        let opened = self.replay(candidate.head, base, &log, entropy)?;
+        Ok(Some(Opened { flush, ..opened }))
+    }
+
+    fn replay(
+        &mut self,
+        mut head: Head,
+        base: Image,
+        log: &[u8],
+        entropy: &mut Entropy,
+    ) -> Result<Opened, Error> {
+        let has_history = head.base_info.is_some();
+        let mut replay = Replay::new(&head, has_history.then_some(base));
+        replay.log(log, &head);
+        let (image, pending) = replay.finish();
+        if self.role == Role::Primary {
+            if let Some(damage) = replay.damage {
+                return Err(damage);
+            }
+            if !has_history {
+                return Err(corrupt("a primary without a history"));
+            }
+        }
+        let mut ledger = replay.ledger;
+        if self.role == Role::Replica && replay.lost_records && pending.is_empty() {
+            // What was lost may have been sent: its numbers must not be used for something else.
+            head.identity = self.new_identity(entropy);
+            ledger = Ledger::new();
+        }
+        if self.role == Role::Replica {
+            ledger.register(head.identity.client, head.identity.secret.key());
+        }
+        head.identity.epoch = self.next_epoch()?;
+        head.generation = self.generation;
+        if image.position().is_none() {
+            head.base_info = None;
+        }
+        let recovered = Recovered {
+            identity: head.identity,
+            image,
+            pending,
+            ledger,
+            tail: replay.tail,
+            tail_start: replay.tail_start,
+            damage: replay.damage,
+        };
+        Ok(self.opened(recovered, head))
+    }
+
+    /// A document of which the files say nothing.
+    fn fresh(&self, damage: Option<Error>, entropy: &mut Entropy) -> Result<Opened, Error> {
+        let identity = Identity { epoch: self.next_epoch()?, ..self.new_identity(entropy) };
+        let head = Head {
+            role: self.role,
+            log: Side::One,
+            base: Side::One,
+            generation: self.generation,
+            salt: 0,
+            opening: 0,
+            base_info: None,
+            identity,
+            document: self.document.clone(),
+        };
+        let mut ledger = Ledger::new();
+        let image = match self.role {
+            Role::Primary => Image::empty(JournalId(entropy.id())),
+            Role::Replica => {
+                ledger.register(identity.client, identity.secret.key());
+                Image::none()
+            }
+        };
+        let recovered = Recovered {
+            identity,
+            image,
+            pending: Vec::new(),
+            ledger,
+            tail: Vec::new(),
+            tail_start: None,
+            damage,
+        };
+        Ok(self.opened(recovered, head))
+    }
+
+    fn opened(&self, recovered: Recovered, head: Head) -> Opened {
+        let slot = self.newest_slot.map_or(Side::Zero, Side::other);
+        let log_len = [self.sizes[FileName::Log0 as usize], self.sizes[FileName::Log1 as usize]];
+        Opened { recovered, head, slot, flush: None, log_len }
+    }
+
+    fn new_identity(&self, entropy: &mut Entropy) -> Identity {
+        Identity { client: ClientId(entropy.id()), secret: ClientSecret(entropy.id()), epoch: self.epoch }
+    }
+
+    fn next_epoch(&self) -> Result<Epoch, Error> {
+        // The highest number is not decodable, see `Head::decode`.
+        if self.epoch.0 >= u32::MAX - 1 {
+            Err(corrupt("the epoch is used up"))
+        } else {
+            Ok(self.epoch.next())
+        }
+    }
+}
+
+fn corrupt(what: impl Into<String>) -> Error {
+    Error::new(Code::Corrupt, what)
+}

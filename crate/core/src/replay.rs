@@ -1,0 +1,192 @@
+//! From a base and a log's records to what they say (FORMAT.md, "Recovery").
+
+use std::collections::BTreeMap;
+
+use offprint_protocol::{ClientId, Code, Commit, CommitBatch, Error, MutationSeq, Outcome, Position, Rollup};
+
+use crate::head::{Head, Role};
+use crate::image::Image;
+use crate::ledger::Ledger;
+use crate::log::{Frame, LogReader};
+use crate::record::{PendingMutation, Record};
+
+/// What base and log said so far.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    role: Role,
+    me: ClientId,
+    /// The pages, if base can be trusted or a rollup may still complete it.
+    image: Option<Image>,
+    /// Whether base did not have the head's checksum, and no rollup has completed it yet.
+    unverified: bool,
+    rollup: Vec<Rollup>,
+    mutations: BTreeMap<MutationSeq, PendingMutation>,
+    pub(crate) ledger: Ledger,
+    /// On a primary: the newest commits, and where they begin.
+    pub(crate) tail: Vec<Commit>,
+    pub(crate) tail_start: Option<Position>,
+    pub(crate) damage: Option<Error>,
+    /// Whether records that had been flushed are lost.
+    pub(crate) lost_records: bool,
+}
+
+/// Whether the opening of a log verifies to its last byte.
+pub(crate) fn opening_is_whole(log: &[u8], head: &Head) -> bool {
+    let mut reader = LogReader::new(log, head.salt);
+    while (reader.at() as u64) < head.opening {
+        if reader.next().is_none() {
+            return false;
+        }
+    }
+    reader.at() as u64 == head.opening
+}
+
+impl Replay {
+    /// Begins with what base holds, if there is a history.
+    pub(crate) fn new(head: &Head, base: Option<Image>) -> Self {
+        let unverified = base.as_ref().is_some_and(|image| image.base_info() != head.base_info);
+        Self {
+            role: head.role,
+            me: head.identity.client,
+            image: base,
+            unverified,
+            rollup: Vec::new(),
+            mutations: BTreeMap::new(),
+            ledger: Ledger::new(),
+            tail: Vec::new(),
+            tail_start: None,
+            damage: None,
+            lost_records: false,
+        }
+    }
+
+    /// Reads the log, header included.
+    pub(crate) fn log(&mut self, log: &[u8], head: &Head) {
+        let mut reader = LogReader::new(log, head.salt);
+        while let Some(frame) = reader.next() {
+            self.record(frame, reader.at() as u64 > head.opening);
+        }
+        let end = reader.at();
+        let mut rest = Vec::new();
+        while let Some(frame) = reader.resync() {
+            rest.push((frame, reader.at()));
+            while let Some(frame) = reader.next() {
+                rest.push((frame, reader.at()));
+            }
+        }
+        if (end as u64) < head.opening || rest.iter().any(|(frame, _)| frame.starts_write) {
+            self.lost_records = true;
+            self.damaged(format!("a record at byte {end} of the log fails its check"));
+            for (frame, at) in rest {
+                self.record(frame, at as u64 > head.opening);
+            }
+        }
+    }
+
+    /// The confirmed pages, and the pending mutations in order without a gap.
+    pub(crate) fn finish(&mut self) -> (Image, Vec<PendingMutation>) {
+        if self.unverified {
+            self.lose_image("base fails its check");
+        }
+        let mut next = self.ledger.through(self.me).next();
+        let mut mutations = std::mem::take(&mut self.mutations).split_off(&next);
+        let mut pending = Vec::with_capacity(mutations.len());
+        while let Some(mutation) = mutations.remove(&next) {
+            pending.push(mutation);
+            next = next.next();
+        }
+        if let Some((seq, _)) = mutations.first_key_value() {
+            self.damaged(format!("mutation {seq} is there, {next} is not"));
+        }
+        (self.image.take().unwrap_or_default(), pending)
+    }
+
+    fn record(&mut self, frame: Frame<'_>, behind_opening: bool) {
+        match Record::decode(frame.kind, frame.body) {
+            Ok(Record::Mutation(pending)) => {
+                if behind_opening {
+                    self.ledger.answer(pending.tab, pending.request, pending.mutation.seq);
+                }
+                self.mutations.insert(pending.mutation.seq, pending);
+            }
+            Ok(Record::Commits(batch)) => self.commits(batch),
+            Ok(Record::Rollup(part)) => self.rollup(part),
+            Ok(Record::Ledger(ledger)) => self.ledger.merge(ledger),
+            Ok(Record::Dismiss(seq)) => self.ledger.dismiss(self.me, seq),
+            Err(error) => self.damaged(error.message),
+        }
+    }
+
+    fn commits(&mut self, batch: CommitBatch) {
+        self.outcomes(&batch.outcomes);
+        for commit in batch.commits {
+            let before = self.image.as_ref().and_then(Image::position);
+            let applied = match &mut self.image {
+                Some(image) if !self.unverified => image.apply_commit(&commit),
+                _ => Err(Error::new(Code::Corrupt, format!("commit {} has no base", commit.lsn))),
+            };
+            match applied {
+                Ok(()) if self.role == Role::Primary => {
+                    self.tail_start = self.tail_start.or(before);
+                    self.tail.push(commit);
+                }
+                Ok(()) => {}
+                Err(error) => self.damaged(error.message),
+            }
+        }
+    }
+
+    fn rollup(&mut self, part: Rollup) {
+        if self.rollup.first().is_some_and(|first| (first.from, first.to) != (part.from, part.to)) {
+            self.rollup.clear();
+        }
+        self.rollup.push(part);
+        if !self.rollup.last().is_some_and(|part| part.last) {
+            return;
+        }
+        let parts = std::mem::take(&mut self.rollup);
+        for part in &parts {
+            self.outcomes(&part.outcomes);
+        }
+        let Some((image, position)) =
+            self.image.as_mut().and_then(|image| Some(image.position()).map(|at| (image, at)))
+        else {
+            return self.damaged("a rollup has no base");
+        };
+        let Some(position) = position else {
+            return self.damaged("a rollup has no history");
+        };
+        if !self.unverified && parts.last().is_some_and(|part| part.to <= position.lsn) {
+            return;
+        }
+        match image.apply_rollup(position.journal, &parts) {
+            Ok(()) => {
+                self.unverified = false;
+                self.tail.clear();
+                self.tail_start = None;
+            }
+            Err(error) if self.unverified => self.lose_image(&error.message),
+            Err(error) => self.damaged(error.message),
+        }
+    }
+
+    fn outcomes(&mut self, outcomes: &[Outcome]) {
+        for outcome in outcomes {
+            if self.role == Role::Primary || outcome.client == self.me {
+                if let Err(error) = self.ledger.decide(outcome) {
+                    self.damaged(error.message);
+                }
+            }
+        }
+    }
+
+    fn lose_image(&mut self, why: &str) {
+        self.image = None;
+        self.unverified = false;
+        self.damaged(why);
+    }
+
+    fn damaged(&mut self, what: impl Into<String>) {
+        self.damage.get_or_insert_with(|| Error::new(Code::Corrupt, what));
+    }
+}
