@@ -181,6 +181,8 @@ fn verdict(mode: Mode, action: AuthAction<'_>) -> Result<(), Error> {
         // A query's own writing is seen by its statement not being read-only; R-Tree prepares writes to read.
         A::Insert { .. } | A::Update { .. } | A::Delete { .. } => Ok(()),
         A::Pragma { pragma_name, .. } if is_one_of(pragma_name, &PRAGMAS) => Ok(()),
+        // R-Tree asks for it.
+        A::Pragma { pragma_name: "page_size", pragma_value: None } => Ok(()),
         A::Pragma { pragma_name, .. } => forbidden(format!("PRAGMA {pragma_name} is not allowed")),
         A::Attach { .. } | A::Detach { .. } => forbidden("ATTACH, DETACH and VACUUM are not allowed"),
         A::Transaction { .. } | A::Savepoint { .. } => {

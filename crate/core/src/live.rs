@@ -149,3 +149,153 @@ fn key(select: &Select) -> Vec<u8> {
     }
     out.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Document, decode, definition, select, tables};
+    use offprint_protocol::{Code, Value};
+
+    const SCHEMA: &str = "CREATE TABLE t (x); CREATE TABLE other (x);";
+
+    fn change(doc: &mut Document, live: &mut LiveQueries<u32>, sql: &str) -> Vec<Change<u32>> {
+        let touched = doc.run_sql(sql, &[]).unwrap();
+        live.changed(&touched, &mut doc.db)
+    }
+
+    #[test]
+    fn one_run_serves_every_listener_of_equal_queries() {
+        let mut doc = Document::new(SCHEMA, &[]);
+        let mut live = LiveQueries::new();
+        for subscriber in [1, 2, 3] {
+            live.subscribe(subscriber, select("SELECT x FROM t"), &mut doc.db).unwrap();
+        }
+        let runs = live.runs();
+        let changes = change(&mut doc, &mut live, "INSERT INTO t VALUES (5)");
+        assert_eq!(live.runs(), runs + 1);
+        assert_eq!(changes.len(), 1);
+        assert_eq!(changes[0].subscribers, [1, 2, 3]);
+        assert_eq!(decode(changes[0].rows.as_ref().unwrap()).1, [[Value::Integer(5)]]);
+    }
+
+    #[test]
+    fn equal_text_with_other_values_is_another_query() {
+        let mut doc = Document::new(SCHEMA, &[]);
+        let mut live = LiveQueries::new();
+        let with = |value| Select { sql: "SELECT x FROM t WHERE x = ?".into(), params: vec![value] };
+        for (subscriber, value) in
+            [(1, Value::Integer(1)), (2, Value::Integer(2)), (3, Value::Text("1".into()))]
+        {
+            live.subscribe(subscriber, with(value), &mut doc.db).unwrap();
+        }
+        assert_eq!(live.len(), 3);
+        let changes = change(&mut doc, &mut live, "INSERT INTO t VALUES (2)");
+        assert_eq!(changes.iter().map(|change| change.subscribers.clone()).collect::<Vec<_>>(), [[2]]);
+    }
+
+    #[test]
+    fn a_query_is_not_run_for_another_table_and_not_delivered_unchanged() {
+        let mut doc = Document::new(SCHEMA, &[]);
+        let mut live = LiveQueries::new();
+        live.subscribe(1, select("SELECT count(*) FROM t"), &mut doc.db).unwrap();
+        let runs = live.runs();
+        assert!(change(&mut doc, &mut live, "INSERT INTO other VALUES (1)").is_empty());
+        assert_eq!(live.runs(), runs);
+        assert!(change(&mut doc, &mut live, "UPDATE t SET x = 1").is_empty());
+        assert!(live.changed(&Touched::All, &mut doc.db).is_empty());
+        assert!(live.changed(&tables(&[]), &mut doc.db).is_empty());
+        assert_eq!(live.runs(), runs + 2);
+        assert_eq!(change(&mut doc, &mut live, "INSERT INTO t VALUES (1)").len(), 1);
+    }
+
+    #[test]
+    fn a_cascade_reaches_the_queries_of_the_tables_it_writes() {
+        let schema =
+            "CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE c (p REFERENCES p ON DELETE CASCADE);
+             INSERT INTO p VALUES (1); INSERT INTO c VALUES (1);";
+        let mut doc = Document::new(schema, &[]);
+        let mut live = LiveQueries::new();
+        live.subscribe(1, select("SELECT p FROM c"), &mut doc.db).unwrap();
+        assert_eq!(change(&mut doc, &mut live, "DELETE FROM p").len(), 1);
+    }
+
+    #[test]
+    fn a_full_text_query_follows_its_table() {
+        let mut doc = Document::new("CREATE VIRTUAL TABLE f USING fts5(x)", &[]);
+        let mut live = LiveQueries::new();
+        live.subscribe(1, select("SELECT x FROM f WHERE f MATCH 'milk'"), &mut doc.db).unwrap();
+        assert!(change(&mut doc, &mut live, "INSERT INTO f VALUES ('bread')").is_empty());
+        assert_eq!(change(&mut doc, &mut live, "INSERT INTO f VALUES ('milk')").len(), 1);
+        assert_eq!(change(&mut doc, &mut live, "DELETE FROM f WHERE f MATCH 'milk'").len(), 1);
+    }
+
+    #[test]
+    fn a_query_that_fails_is_told_once_and_tried_again() {
+        let mut doc = Document::new(SCHEMA, &[]);
+        let mut live = LiveQueries::new();
+        live.subscribe(1, select("SELECT x FROM t"), &mut doc.db).unwrap();
+        doc.db.migrate(&definition(&["", "ALTER TABLE t RENAME TO gone"], &[])).unwrap();
+        let changes = live.changed(&Touched::All, &mut doc.db);
+        assert_eq!(changes[0].rows.as_ref().unwrap_err().code, Code::Sql);
+        assert!(live.changed(&Touched::All, &mut doc.db).is_empty());
+        let runs = live.runs();
+        assert!(live.changed(&tables(&["other"]), &mut doc.db).is_empty());
+        assert_eq!(live.runs(), runs + 1);
+        doc.db.migrate(&definition(&["", "", "ALTER TABLE gone RENAME TO t"], &[])).unwrap();
+        let changes = live.changed(&Touched::All, &mut doc.db);
+        assert!(changes[0].rows.is_ok());
+    }
+
+    #[test]
+    fn a_query_that_fails_at_once_is_not_kept_and_nobody_is_told_twice() {
+        let mut doc = Document::new(SCHEMA, &[]);
+        let mut live = LiveQueries::new();
+        assert!(live.subscribe(1, select("SELECT x FROM missing"), &mut doc.db).is_err());
+        assert!(live.is_empty());
+        live.subscribe(1, select("SELECT x FROM t"), &mut doc.db).unwrap();
+        live.subscribe(2, select("SELECT x FROM t"), &mut doc.db).unwrap();
+        live.subscribe(1, select("SELECT x FROM other"), &mut doc.db).unwrap();
+        assert_eq!(change(&mut doc, &mut live, "INSERT INTO t VALUES (1)")[0].subscribers, [2]);
+        assert!(live.unsubscribe(&2) && !live.unsubscribe(&2));
+        assert_eq!(live.drop_where(|_| true), 1);
+        assert!(live.is_empty());
+    }
+
+    #[test]
+    fn a_live_query_equals_the_same_query_run_fresh() {
+        let mut doc = Document::new(SCHEMA, &[]);
+        let mut live = LiveQueries::new();
+        let queries =
+            ["SELECT x FROM t ORDER BY x", "SELECT count(*) FROM t, other", "SELECT max(x) FROM other"];
+        let mut seen: Vec<_> = (0u32..)
+            .zip(queries)
+            .map(|(subscriber, sql)| live.subscribe(subscriber, select(sql), &mut doc.db).unwrap())
+            .collect();
+        let mut x = 3u64;
+        for _ in 0..300 {
+            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let n = x >> 60;
+            let sql = match (x >> 40) % 6 {
+                0 | 1 => format!("INSERT INTO t VALUES ({n})"),
+                2 => format!("DELETE FROM t WHERE x = {n}"),
+                3 => format!("INSERT INTO other VALUES ({n})"),
+                4 => format!("UPDATE other SET x = x + 1 WHERE x < {n}"),
+                _ => {
+                    doc.db.pages().clear_overlay();
+                    let definition = definition(&[SCHEMA], &[]);
+                    doc.db.migrate(&definition).unwrap();
+                    for change in live.changed(&Touched::All, &mut doc.db) {
+                        seen[change.subscribers[0] as usize] = change.rows.unwrap();
+                    }
+                    continue;
+                }
+            };
+            for change in change(&mut doc, &mut live, &sql) {
+                seen[change.subscribers[0] as usize] = change.rows.unwrap();
+            }
+            for (rows, sql) in seen.iter().zip(queries) {
+                assert_eq!(*rows, doc.db.query(&select(sql)).unwrap().rows);
+            }
+        }
+    }
+}

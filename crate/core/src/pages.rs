@@ -26,6 +26,8 @@ pub struct Pages {
     /// What SQLite reads as the file's change counter, so that each connection drops its cache exactly when what is
     /// visible has changed under it.
     visible: u32,
+    /// Whether something else than a transaction moved what is visible.
+    replaced: bool,
     fault: Option<Fault>,
 }
 
@@ -47,7 +49,14 @@ struct Staged {
 impl Pages {
     /// What is visible is the image alone.
     pub fn new(image: Image) -> Self {
-        Self { image, overlay: Overlay::default(), staged: Staged::default(), visible: 1, fault: None }
+        Self {
+            image,
+            overlay: Overlay::default(),
+            staged: Staged::default(),
+            visible: 1,
+            replaced: true,
+            fault: None,
+        }
     }
 
     /// The confirmed pages.
@@ -74,7 +83,7 @@ impl Pages {
     pub fn clear_overlay(&mut self) {
         if self.has_overlay() {
             self.overlay = Overlay::default();
-            self.bump();
+            self.replace();
         }
     }
 
@@ -82,7 +91,7 @@ impl Pages {
     pub fn take_overlay(&mut self) -> (BTreeMap<PageNo, Page>, u32) {
         let page_count = self.page_count();
         let overlay = std::mem::take(&mut self.overlay);
-        self.bump();
+        self.replace();
         (overlay.pages, page_count)
     }
 
@@ -90,13 +99,13 @@ impl Pages {
     pub fn set_image(&mut self, image: Image) {
         self.image = image;
         self.overlay = Overlay::default();
-        self.bump();
+        self.replace();
     }
 
     /// Drops the overlay and lets `change` move the image.
     pub fn update_image<R>(&mut self, change: impl FnOnce(&mut Image) -> R) -> R {
         self.overlay = Overlay::default();
-        self.bump();
+        self.replace();
         change(&mut self.image)
     }
 
@@ -109,7 +118,7 @@ impl Pages {
         let result = change(&mut self.image, &self.overlay.pages, page_count);
         match &result {
             Ok(_) => self.overlay = Overlay::default(),
-            Err(_) => self.bump(),
+            Err(_) => self.replace(),
         }
         result
     }
@@ -146,6 +155,16 @@ impl Pages {
             return Ok(None);
         }
         self.overlay.pages.get(&no).or_else(|| self.image.page(no)).map(Some).ok_or(Fault(no))
+    }
+
+    /// Whether something else than a transaction moved what is visible since the last call.
+    pub(crate) fn take_replaced(&mut self) -> bool {
+        std::mem::take(&mut self.replaced)
+    }
+
+    fn replace(&mut self) {
+        self.replaced = true;
+        self.bump();
     }
 
     fn bump(&mut self) {
@@ -258,4 +277,213 @@ fn same_but_for_the_stamp(one: &Page, other: &Page) -> bool {
     one[..holes[0].start] == other[..holes[0].start]
         && one[holes[0].end..holes[1].start] == other[holes[0].end..holes[1].start]
         && one[holes[1].end..] == other[holes[1].end..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Document;
+    use offprint_protocol::Value;
+
+    const T: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, x)";
+
+    fn filled(rows: u32) -> Document {
+        let mut doc = Document::new(T, &[]);
+        let sql = format!(
+            "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows})
+             SELECT i, printf('%0100d', i) FROM n"
+        );
+        doc.run_sql(&sql, &[]).unwrap();
+        doc
+    }
+
+    #[test]
+    fn a_commit_is_seen_once_and_a_rollback_never() {
+        let mut doc = filled(1);
+        doc.confirm();
+        assert!(!doc.db.pages().has_overlay());
+        let undone = doc.db.transaction(|db| {
+            db.writer.sqlite.execute_batch("UPDATE t SET x = 2").unwrap();
+            Err::<(), _>(offprint_protocol::Error::new(offprint_protocol::Code::Closed, "stop"))
+        });
+        undone.unwrap_err();
+        assert!(!doc.db.pages().has_overlay());
+        doc.run_sql("UPDATE t SET x = 3", &[]).unwrap();
+        assert!(doc.db.pages().has_overlay());
+        assert_eq!(doc.number("SELECT x FROM t"), 3);
+    }
+
+    #[test]
+    fn an_update_of_one_row_is_a_commit_of_one_page() {
+        let mut doc = filled(1000);
+        doc.confirm();
+        doc.run_sql("UPDATE t SET x = 1 WHERE id = 500", &[]).unwrap();
+        let commit = doc.confirm();
+        assert_eq!(commit.pages.len(), 1, "{:?}", commit.pages);
+        assert_ne!(commit.pages[0].no, PageNo(1));
+    }
+
+    #[test]
+    fn a_dropped_overlay_is_forgotten_by_both_connections() {
+        let mut doc = filled(1000);
+        doc.confirm();
+        let sum = "SELECT sum(length(x)) FROM t";
+        assert_eq!(doc.number(sum), 100_000);
+        doc.run_sql("UPDATE t SET x = 'short'", &[]).unwrap();
+        doc.run_sql("CREATE_NOTHING", &[]).unwrap_err();
+        assert_eq!(doc.number(sum), 5000);
+        doc.db.pages().clear_overlay();
+        assert_eq!(doc.number(sum), 100_000);
+        // The writer's cache too: it builds on what is visible now.
+        doc.run_sql("UPDATE t SET x = x || '+' WHERE id = 1", &[]).unwrap();
+        assert_eq!(doc.number(sum), 100_001);
+        let (overlay, page_count) = doc.db.pages().take_overlay();
+        assert_eq!((overlay.len(), page_count), (1, doc.db.pages().page_count()));
+        assert_eq!(doc.number(sum), 100_000);
+    }
+
+    #[test]
+    fn a_replaced_image_with_another_schema_is_what_statements_see() {
+        let mut doc = filled(10);
+        doc.confirm();
+        let other = {
+            let mut other = Document::new("CREATE TABLE u (y); INSERT INTO u VALUES (7);", &[]);
+            other.confirm();
+            other.db.pages().image().clone()
+        };
+        assert_eq!(doc.number("SELECT count(*) FROM t"), 10);
+        let before = doc.db.pages().image().clone();
+        doc.db.pages().set_image(other);
+        assert_eq!(doc.number("SELECT y FROM u"), 7);
+        assert_eq!(doc.refusal("SELECT count(*) FROM t"), offprint_protocol::Code::Sql);
+        doc.run_sql("UPDATE u SET y = 8", &[]).unwrap();
+        doc.db.pages().update_image(|image| *image = before);
+        assert_eq!(doc.number("SELECT count(*) FROM t"), 10);
+    }
+
+    #[test]
+    fn equal_schema_cookies_of_other_overlays_are_not_taken_for_equal_schemas() {
+        let mut doc = filled(1);
+        doc.confirm();
+        let migrate = |doc: &mut Document, sql: &str| {
+            doc.db.pages().clear_overlay();
+            doc.db.migrate(&crate::testing::definition(&[T, sql], &[])).unwrap();
+        };
+        for round in 0..3 {
+            migrate(&mut doc, "CREATE TABLE a (x); INSERT INTO a VALUES (1)");
+            if round != 1 {
+                assert_eq!(doc.number("SELECT x FROM a"), 1);
+            }
+            migrate(&mut doc, "CREATE TABLE b (y); INSERT INTO b VALUES (2)");
+            assert_eq!(doc.number("SELECT y FROM b"), 2);
+            doc.run_sql("UPDATE b SET y = 3", &[]).unwrap();
+            assert_eq!(doc.refusal("UPDATE a SET x = 3"), offprint_protocol::Code::Sql);
+        }
+    }
+
+    #[test]
+    fn full_text_indexes_follow_a_dropped_overlay() {
+        let mut doc =
+            Document::new("CREATE VIRTUAL TABLE f USING fts5(x); INSERT INTO f VALUES ('one');", &[]);
+        doc.confirm();
+        for _ in 0..3 {
+            doc.run_sql("INSERT INTO f VALUES ('two one')", &[]).unwrap();
+            assert_eq!(doc.number("SELECT count(*) FROM f WHERE f MATCH 'one'"), 2);
+            doc.db.pages().clear_overlay();
+            assert_eq!(doc.number("SELECT count(*) FROM f WHERE f MATCH 'two OR one'"), 1);
+            doc.run_sql("INSERT INTO f VALUES ('three')", &[]).unwrap();
+            doc.run_sql("INSERT INTO f (f) VALUES ('integrity-check')", &[]).unwrap();
+            doc.db.pages().clear_overlay();
+        }
+    }
+
+    #[test]
+    fn nested_savepoints_are_undone_to_where_they_began() {
+        let mut doc = filled(100);
+        let before = doc.db.pages().to_file().unwrap();
+        doc.db
+            .transaction(|db| {
+                let sqlite = &db.writer.sqlite;
+                let run = |sql: &str| sqlite.execute_batch(sql).unwrap();
+                run("SAVEPOINT a; DELETE FROM t WHERE id > 50; SAVEPOINT b; DELETE FROM t; ROLLBACK TO b; RELEASE b");
+                run("ROLLBACK TO a; RELEASE a; SAVEPOINT c; UPDATE t SET x = 'c' WHERE id = 1; RELEASE c");
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(doc.number("SELECT count(*) FROM t"), 100);
+        assert_eq!(doc.rows("SELECT x FROM t WHERE id = 1"), [[Value::Text("c".into())]]);
+        assert_ne!(doc.db.pages().to_file().unwrap(), before);
+    }
+
+    #[test]
+    fn the_document_grows_and_shrinks() {
+        let mut doc = filled(5000);
+        doc.confirm();
+        let large = doc.db.pages().page_count();
+        doc.run_sql("DELETE FROM t WHERE id > 10", &[]).unwrap();
+        // Nobody but us may: it moves every page.
+        doc.db.writer.watch.start(crate::authorizer::Mode::Own);
+        doc.db.writer.sqlite.set_limit(rusqlite::limits::Limit::SQLITE_LIMIT_ATTACHED, 1).unwrap();
+        doc.db.writer.sqlite.execute_batch("VACUUM").unwrap();
+        let small = doc.db.pages().page_count();
+        assert!(small < 5 && large > 100, "{small} {large}");
+        assert_eq!(doc.number("SELECT count(*) FROM t"), 10);
+        doc.confirm();
+        assert_eq!(doc.db.pages().image().page_count(), small);
+        assert_eq!(doc.number("SELECT sum(length(x)) FROM t"), 1000);
+        doc.run_sql("INSERT INTO t VALUES (null, zeroblob(100000))", &[]).unwrap();
+        let commit = doc.confirm();
+        assert!(commit.page_count >= small + 24, "{}", commit.page_count);
+        stock(&mut doc);
+    }
+
+    #[test]
+    fn pages_that_are_new_and_free_again_are_zeros() {
+        let mut doc = filled(1);
+        doc.confirm();
+        let sql = "INSERT INTO t VALUES (2, zeroblob(400000)); DELETE FROM t WHERE id = 2; INSERT INTO t VALUES (3, 3)";
+        doc.run_sql(sql, &[]).unwrap();
+        doc.confirm();
+        assert!(doc.db.pages().page_count() > 90);
+        stock(&mut doc);
+    }
+
+    #[test]
+    fn what_is_written_to_a_file_is_a_stock_database() {
+        let mut doc = Document::new(
+            "CREATE TABLE t (id INTEGER PRIMARY KEY, x); CREATE INDEX i ON t (x);
+             CREATE VIRTUAL TABLE f USING fts5(body); CREATE VIRTUAL TABLE r USING rtree(id, a, b);
+             INSERT INTO f VALUES ('hello world'); INSERT INTO r VALUES (1, 0, 1);",
+            &[],
+        );
+        for round in 0..50 {
+            doc.run_sql(
+                &format!("INSERT INTO t (x) VALUES ({}); DELETE FROM t WHERE id % 3 = 0", round * 31 % 50),
+                &[],
+            )
+            .unwrap();
+            if round % 7 == 0 {
+                doc.confirm();
+            }
+        }
+        stock(&mut doc);
+    }
+
+    /// Opens the visible document with SQLite's own VFS.
+    fn stock(doc: &mut Document) {
+        let directory = std::env::temp_dir();
+        let path = directory.join(format!(
+            "offprint-pages-{}-{:?}.db",
+            std::process::id(),
+            std::thread::current().id()
+        ));
+        std::fs::write(&path, doc.db.pages().to_file().unwrap()).unwrap();
+        let stock = rusqlite::Connection::open(&path).unwrap();
+        let answer: String = stock.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        let rows: i64 = stock.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
+        drop(stock);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(answer, "ok");
+        assert_eq!(rows, doc.number("SELECT count(*) FROM t"));
+    }
 }

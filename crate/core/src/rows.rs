@@ -26,6 +26,7 @@ pub struct Selected {
 impl Database {
     /// Runs one read-only statement.
     pub fn query(&mut self, select: &Select) -> Result<Selected, Error> {
+        self.refresh()?;
         let result = self.try_query(select);
         vfs::set_clock(None);
         result.map_err(|error| self.blame_fault(error))
@@ -143,4 +144,199 @@ fn reads_virtual_table(link: &Link, uses: &Uses) -> Result<bool, Error> {
         }
     }
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Document, decode, select, tables};
+
+    fn params(sql: &str, params: &[Value]) -> Select {
+        Select { sql: sql.into(), params: params.to_vec() }
+    }
+
+    #[test]
+    fn every_kind_of_value_comes_back_as_it_is() {
+        let mut doc = Document::new("CREATE TABLE t (v)", &[]);
+        let values = [
+            Value::Null,
+            Value::Integer(9_007_199_254_740_993),
+            Value::Integer(i64::MIN),
+            Value::Real(-0.5),
+            Value::Real(f64::INFINITY),
+            Value::Text("ü\0x".into()),
+            Value::Text(String::new()),
+            Value::Blob(vec![]),
+            Value::Blob(vec![0, 255]),
+        ];
+        for value in values {
+            let selected =
+                doc.db.query(&params("SELECT ? AS \"a b\"", std::slice::from_ref(&value))).unwrap();
+            assert_eq!(decode(&selected.rows), (vec!["a b".to_owned()], vec![vec![value]]));
+            assert_eq!(selected.tables, tables(&[]));
+        }
+        let nan = doc.db.query(&params("SELECT ?", &[Value::Real(f64::NAN)])).unwrap();
+        assert_eq!(decode(&nan.rows).1, [[Value::Null]]);
+    }
+
+    #[test]
+    fn the_buffer_is_what_the_protocol_says() {
+        let mut doc = Document::empty();
+        let selected = doc
+            .db
+            .query(&select("SELECT 1 AS n, -2 AS m, 'a' AS t, x'ff' AS b, null AS z, 1.0 AS r"))
+            .unwrap();
+        let expected = b"\x06\x01n\x01m\x01t\x01b\x01z\x01r\x01\x01\x02\x01\x03\x03\x01a\x04\x01\xff\x00\x02\0\0\0\0\0\0\xf0\x3f";
+        assert_eq!(selected.rows, expected);
+        assert_eq!(doc.db.query(&select("SELECT 1 AS n WHERE 0")).unwrap().rows, b"\x01\x01n\x00");
+    }
+
+    #[test]
+    fn text_that_is_not_utf_8_is_handed_on() {
+        let mut doc = Document::new("CREATE TABLE t (v); INSERT INTO t VALUES (CAST(x'ff41' AS TEXT));", &[]);
+        assert_eq!(
+            doc.rows("SELECT v, typeof(v) FROM t"),
+            [[Value::Blob(b"\xffA".to_vec()), Value::Text("text".into())]]
+        );
+    }
+
+    #[test]
+    fn a_query_is_one_statement_with_a_value_for_each_parameter() {
+        let mut doc = Document::empty();
+        for (sql, given, code) in [
+            ("", 0, Code::Sql),
+            ("-- nothing", 0, Code::Sql),
+            ("SELECT 1; SELECT 2", 0, Code::Sql),
+            ("SELECT FROM", 0, Code::Sql),
+            ("SELECT * FROM missing", 0, Code::Sql),
+            ("SELECT ?", 0, Code::BadArgument),
+            ("SELECT ?", 2, Code::BadArgument),
+            ("SELECT ?2", 1, Code::BadArgument),
+        ] {
+            let error = doc.db.query(&params(sql, &vec![Value::Null; given])).expect_err(sql);
+            assert_eq!(error.code, code, "{sql}: {error}");
+        }
+        doc.db.query(&select("SELECT 1; -- and a comment;")).unwrap();
+    }
+
+    #[test]
+    fn a_query_only_reads() {
+        let mut doc = Document::new("CREATE TABLE t (x); CREATE VIRTUAL TABLE f USING fts5(x);", &[]);
+        for sql in [
+            "INSERT INTO t VALUES (1)",
+            "INSERT INTO t VALUES (1) RETURNING x",
+            "WITH a AS (SELECT 1) INSERT INTO t SELECT * FROM a",
+            "DELETE FROM t",
+            "UPDATE t SET x = 1",
+            "INSERT INTO f VALUES ('a')",
+            "INSERT INTO f(f) VALUES ('optimize')",
+            "CREATE TABLE u (x)",
+            "CREATE TEMP TABLE u (x)",
+            "DROP TABLE t",
+            "PRAGMA query_only = OFF",
+            "PRAGMA user_version = 1",
+            "PRAGMA wal_checkpoint",
+            "ATTACH ':memory:' AS x",
+            "BEGIN",
+            "BEGIN IMMEDIATE",
+            "COMMIT",
+            "ROLLBACK",
+            "SAVEPOINT a",
+            "VACUUM",
+            "VACUUM INTO '/tmp/offprint-must-not-exist'",
+            "ANALYZE",
+            "REINDEX",
+            "SELECT load_extension('x')",
+            "SELECT * FROM sqlite_dbpage",
+        ] {
+            for _ in 0..2 {
+                let error = doc.db.query(&select(sql)).expect_err(sql);
+                // One of them is compiled into only one of the two SQLites.
+                let absent = sql.contains("dbpage") && error.code == Code::Sql;
+                assert!(error.code == Code::Forbidden || absent, "{sql}: {error}");
+            }
+        }
+        assert!(!std::path::Path::new("/tmp/offprint-must-not-exist").exists());
+        assert_eq!(doc.number("SELECT count(*) FROM t"), 0);
+    }
+
+    #[test]
+    fn full_text_r_tree_and_table_valued_functions_can_be_read() {
+        let mut doc = Document::new(
+            "CREATE TABLE t (id INTEGER PRIMARY KEY, body);
+             CREATE VIRTUAL TABLE f USING fts5(body, content='t', content_rowid='id');
+             CREATE VIRTUAL TABLE v USING fts5vocab(f, 'row');
+             CREATE TRIGGER ti AFTER INSERT ON t BEGIN INSERT INTO f (rowid, body) VALUES (new.id, new.body); END;
+             CREATE VIRTUAL TABLE r USING rtree(id, x0, x1);",
+            &[],
+        );
+        let touched = doc.run_sql("INSERT INTO t VALUES (1, 'milk and bread')", &[]).unwrap();
+        assert!(
+            matches!(&touched, Touched::Tables(names) if names.contains(&"f".into()) && names.contains(&"t".into()))
+        );
+        doc.run_sql("INSERT INTO r VALUES (1, 0.0, 2.0), (2, 5.0, 6.0)", &[]).unwrap();
+        for _ in 0..2 {
+            assert_eq!(doc.number("SELECT rowid FROM f WHERE f MATCH 'bread' ORDER BY bm25(f)"), 1);
+            assert_eq!(doc.number("SELECT id FROM r WHERE x0 > 4"), 2);
+            assert_eq!(doc.number("SELECT count(*) FROM v"), 3);
+            assert_eq!(doc.number("SELECT sum(value) FROM json_each('[1, 2, 3]')"), 6);
+            assert_eq!(doc.number("SELECT count(*) FROM pragma_table_info('t')"), 2);
+        }
+        let tables_of = |doc: &mut Document, sql: &str| doc.db.query(&select(sql)).unwrap().tables;
+        assert_eq!(tables_of(&mut doc, "SELECT rowid FROM f WHERE f MATCH 'milk'"), Touched::All);
+        assert_eq!(tables_of(&mut doc, "SELECT name FROM sqlite_schema"), Touched::All);
+        assert_eq!(tables_of(&mut doc, "SELECT value FROM json_each('[1]')"), tables(&["json_each"]));
+    }
+
+    #[test]
+    fn the_tables_a_query_depends_on_are_all_named() {
+        let mut doc = Document::new(
+            "CREATE TABLE A (x); CREATE TABLE b (x); CREATE TABLE c (x); CREATE VIEW v AS SELECT x FROM b;
+             CREATE TABLE w (k PRIMARY KEY) WITHOUT ROWID;",
+            &[],
+        );
+        for (sql, expected) in [
+            ("SELECT count(*) FROM a", &["a"][..]),
+            ("SELECT 1 FROM A LIMIT 0", &["a"]),
+            ("SELECT x FROM v", &["b", "v"]),
+            ("SELECT 1 WHERE EXISTS (SELECT 1 FROM c)", &["c"]),
+            ("WITH q AS (SELECT x FROM a) SELECT * FROM q JOIN w ON k = x", &["a", "w"]),
+        ] {
+            for _ in 0..2 {
+                assert_eq!(doc.db.query(&select(sql)).unwrap().tables, tables(expected), "{sql}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_query_may_ask_for_time_once_it_is_known_and_for_randomness() {
+        let mut doc = Document::empty();
+        for sql in ["SELECT datetime('now')", "SELECT current_timestamp", "SELECT date()"] {
+            assert_eq!(doc.db.query(&select(sql)).unwrap_err().code, Code::Nondeterministic, "{sql}");
+        }
+        doc.db.set_now(1_700_000_000_000);
+        assert_eq!(doc.rows("SELECT datetime('now')"), [[Value::Text("2023-11-14 22:13:20".into())]]);
+        assert_eq!(doc.number("SELECT typeof(random()) = 'integer'"), 1);
+        assert_eq!(doc.refusal("SELECT datetime('now')"), Code::Nondeterministic, "a mutator may still not");
+    }
+
+    #[test]
+    fn a_result_or_a_run_without_end_is_stopped() {
+        let mut doc = Document::empty();
+        let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT";
+        let error = doc.db.query(&select(&format!("{endless} randomblob(1000000) FROM n"))).unwrap_err();
+        assert_eq!(error.code, Code::TooLarge);
+        let error = doc.db.query(&select(&format!("{endless} 1 FROM n WHERE i < 0"))).unwrap_err();
+        assert_eq!(error.code, Code::Limit);
+        assert_eq!(doc.number("SELECT 1"), 1);
+    }
+
+    #[test]
+    fn more_distinct_queries_than_are_cached_all_keep_their_tables() {
+        let mut doc = Document::new("CREATE TABLE t (x)", &[]);
+        for round in 0..1500 {
+            let sql = format!("SELECT x FROM t WHERE x = {}", round % 700);
+            assert_eq!(doc.db.query(&select(&sql)).unwrap().tables, tables(&["t"]), "{round}");
+        }
+    }
 }

@@ -31,6 +31,7 @@ pub struct Database {
     pub(crate) reader: Link,
     open: bool,
     now: Option<u64>,
+    schema: Option<blake3::Hash>,
 }
 
 /// One connection and what its prepared statements use.
@@ -47,7 +48,7 @@ impl Database {
         let pages = Arc::new(Mutex::new(pages));
         let writer = Link::open(&pages, true)?;
         let reader = Link::open(&pages, false)?;
-        Ok(Self { pages, writer, reader, open: false, now: None })
+        Ok(Self { pages, writer, reader, open: false, now: None, schema: None })
     }
 
     /// The pages; no transaction may be open.
@@ -68,7 +69,8 @@ impl Database {
     /// Opens the write transaction.
     pub fn begin(&mut self) -> Result<(), Error> {
         assert!(!self.open, "BUG: a transaction is open already");
-        self.writer.execute("BEGIN IMMEDIATE")?;
+        self.refresh()?;
+        self.writer.execute("BEGIN IMMEDIATE").map_err(|error| self.blame_fault(error))?;
         self.open = true;
         Ok(())
     }
@@ -116,6 +118,45 @@ impl Database {
     /// interrupted; all that ran in it is gone.
     pub fn is_lost(&self) -> bool {
         self.open && self.writer.sqlite.is_autocommit()
+    }
+
+    /// Makes both connections forget the schema if another one was put under them. SQLite tells schemas apart by a
+    /// counter, which two overlays may have brought to the same value.
+    pub(crate) fn refresh(&mut self) -> Result<(), Error> {
+        if self.open || !lock(&self.pages).take_replaced() {
+            return Ok(());
+        }
+        let schema = self.schema_hash()?;
+        if self.schema != Some(schema) {
+            for link in [&self.writer, &self.reader] {
+                link.execute("PRAGMA writable_schema = RESET")?;
+            }
+            self.schema = Some(schema);
+        }
+        Ok(())
+    }
+
+    /// The schema was changed by a transaction of ours, which SQLite sees.
+    pub(crate) fn schema_changed(&mut self) -> Result<(), Error> {
+        self.schema = Some(self.schema_hash()?);
+        Ok(())
+    }
+
+    fn schema_hash(&self) -> Result<blake3::Hash, Error> {
+        let link = &self.reader;
+        link.watch.start(Mode::Own);
+        link.allow_steps(u64::MAX);
+        let mut hasher = blake3::Hasher::new();
+        let fail = |problem| self.blame_fault(error(problem));
+        let sql = "--\nSELECT rootpage || ' ' || name || ' ' || coalesce(sql, '') FROM sqlite_schema";
+        let mut statement = link.sqlite.prepare_cached(sql).map_err(fail)?;
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next().map_err(fail)? {
+            let text =
+                row.get_ref(0).map_err(fail)?.as_bytes_or_null().unwrap_or_default().unwrap_or_default();
+            hasher.update(&(text.len() as u64).to_le_bytes()).update(text);
+        }
+        Ok(hasher.finalize())
     }
 
     pub(crate) fn is_open(&self) -> bool {
