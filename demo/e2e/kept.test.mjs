@@ -34,7 +34,7 @@ const stopWriting = (board) =>
   });
 
 const afterSome = (board, count) =>
-  until(`${count} more cards are durable`, async () => {
+  until(`${count} cards are durable`, async () => {
     const { durable, failed } = await written(board);
     assert.deepEqual(failed, []);
     return durable.length >= count || { not: durable.length };

@@ -38,6 +38,7 @@ function launch(name, userDataDir) {
     headless: true,
     handleSIGINT: false,
     defaultViewport,
+    protocolTimeout: 60_000,
   };
   if (name === "firefox") return puppeteer.launch({ ...common, browser: "firefox" });
   return puppeteer.launch({
