@@ -1,26 +1,10 @@
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
-import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { until, within } from "./poll.mjs";
 
 const program = process.env.OFFPRINT_SERVER ?? join(import.meta.dirname, "../../../target/release/offprint");
-
-const freePort = () =>
-  new Promise((resolve) => {
-    const probe = createServer().listen(0, "127.0.0.1", () => {
-      const { port } = probe.address();
-      probe.close(() => resolve(port));
-    });
-  });
-
-const answers = (port) =>
-  new Promise((resolve) => {
-    const socket = connect(port, "127.0.0.1");
-    socket.once("connect", () => socket.end(() => resolve(true)));
-    socket.once("error", () => resolve(false));
-  });
 
 /** A real server process for one definition; its port and its data stay the same over restarts. */
 export class Server {
@@ -49,8 +33,15 @@ export class Server {
   }
 
   async start() {
-    this.#port ??= await freePort();
-    const args = ["serve", this.#definition, "--data", this.#folder, "--listen", `127.0.0.1:${this.#port}`];
+    const printed = this.#output.length;
+    const args = [
+      "serve",
+      this.#definition,
+      "--data",
+      this.#folder,
+      "--listen",
+      `127.0.0.1:${this.#port ?? 0}`,
+    ];
     const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"] });
     for (const stream of [child.stdout, child.stderr])
       stream.setEncoding("utf8").on("data", (text) => {
@@ -60,10 +51,10 @@ export class Server {
       this.#output += `${error.message}\n`;
     });
     this.#child = child;
-    await until("the server listens", async () => {
-      if (child.exitCode !== null)
-        throw new Error(`the server ended with ${child.exitCode}:\n${this.#output}`);
-      return await answers(this.#port);
+    this.#port = await until("the server listens", () => {
+      if (child.exitCode !== null) throw new Error(`the server ended with ${child.exitCode}`);
+      const [, port] = / on http:\/\/127\.0\.0\.1:(\d+)$/m.exec(this.#output.slice(printed)) ?? [];
+      return port ? Number(port) : { not: this.#output };
     });
     return this;
   }
