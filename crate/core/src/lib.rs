@@ -2,28 +2,40 @@
 //!
 //! Modules are declared in layer order: none uses a later one.
 
+mod authorizer;
+mod checkpoint;
 pub mod disk;
 pub mod disk_memory;
-pub mod host;
+mod document;
 mod entropy;
-pub mod log;
 pub mod head;
+pub mod host;
 pub mod image;
-pub mod ledger;
-pub mod record;
-mod replay;
-mod recovery;
-mod checkpoint;
 pub mod journal;
-pub mod pages;
-mod vfs;
-mod statement;
-mod authorizer;
-pub mod sqlite;
-pub mod rows;
-pub mod mutator;
-pub mod migration;
+pub mod ledger;
 pub mod live;
+pub mod log;
+pub mod migration;
+pub mod mutator;
+mod news;
+pub mod pages;
+mod primary;
+mod rebase;
+pub mod record;
+mod recovery;
+mod replay;
+mod replica;
+pub mod rows;
+pub mod sqlite;
+mod statement;
+mod sync;
+mod tail;
+mod timeline;
+mod vfs;
+
+pub use image::Image;
+pub use primary::Primary;
+pub use replica::Replica;
 
 #[cfg(test)]
 mod testing;

@@ -64,22 +64,20 @@ impl Replay {
     pub(crate) fn log(&mut self, log: &[u8], head: &Head) {
         let mut reader = LogReader::new(log, head.salt);
         while let Some(frame) = reader.next() {
-            self.record(frame, reader.at() as u64 > head.opening);
+            self.record(frame);
         }
         let end = reader.at();
         let mut rest = Vec::new();
         while let Some(frame) = reader.resync() {
-            rest.push((frame, reader.at()));
+            rest.push(frame);
             while let Some(frame) = reader.next() {
-                rest.push((frame, reader.at()));
+                rest.push(frame);
             }
         }
-        if (end as u64) < head.opening || rest.iter().any(|(frame, _)| frame.starts_write) {
+        if (end as u64) < head.opening || rest.iter().any(|frame| frame.starts_write) {
             self.lost_records = true;
             self.damaged(format!("a record at byte {end} of the log fails its check"));
-            for (frame, at) in rest {
-                self.record(frame, at as u64 > head.opening);
-            }
+            rest.into_iter().for_each(|frame| self.record(frame));
         }
     }
 
@@ -101,12 +99,9 @@ impl Replay {
         (self.image.take().unwrap_or_default(), pending)
     }
 
-    fn record(&mut self, frame: Frame<'_>, behind_opening: bool) {
+    fn record(&mut self, frame: Frame<'_>) {
         match Record::decode(frame.kind, frame.body) {
             Ok(Record::Mutation(pending)) => {
-                if behind_opening {
-                    self.ledger.answer(pending.tab, pending.request, pending.mutation.seq);
-                }
                 self.mutations.insert(pending.mutation.seq, pending);
             }
             Ok(Record::Commits(batch)) => self.commits(batch),
@@ -176,7 +171,16 @@ impl Replay {
                 if let Err(error) = self.ledger.decide(outcome) {
                     self.damaged(error.message);
                 }
+                self.answer_decided();
             }
+        }
+    }
+
+    /// A request's answer is kept once its mutation is decided; before, the pending mutation itself says it.
+    fn answer_decided(&mut self) {
+        let undecided = self.mutations.split_off(&self.ledger.through(self.me).next());
+        for (seq, pending) in std::mem::replace(&mut self.mutations, undecided) {
+            self.ledger.answer(pending.tab, pending.request, seq);
         }
     }
 

@@ -1,0 +1,387 @@
+//! An open document on a client: confirmed pages, pending mutations on top, and who is told what.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use offprint_protocol::rpc::{Bytes, Reply, Request, Select, TabEvent};
+use offprint_protocol::{
+    Argument, Commit, CommitBatch, Error, JournalId, Mutation, MutationSeq, Outcome, Position, Rejection,
+    RequestNo, Rollup, TabId, Touched, Value,
+};
+
+use crate::head::Identity;
+use crate::host::ReplicaConfig;
+use crate::image::Image;
+use crate::journal::Recovered;
+use crate::journal::{Journal, Ticket};
+use crate::ledger::Ledger;
+use crate::live::{Change, LiveQueries};
+use crate::mutator::Mutators;
+use crate::pages::Pages;
+use crate::rebase::rebase;
+use crate::record::{PendingMutation, Record};
+use crate::sqlite::Database;
+use crate::sync::Delivery;
+use crate::timeline::Timeline;
+
+/// What tabs are to be told, in order.
+pub(crate) type Told = Vec<(TabId, TabEvent)>;
+
+/// An open document.
+pub(crate) struct Document {
+    config: ReplicaConfig,
+    mutators: Mutators,
+    database: Database,
+    identity: Identity,
+    timeline: Timeline,
+    ledger: Ledger,
+    position: Option<Position>,
+    live: LiveQueries<(TabId, u32)>,
+    /// What the overlay touches.
+    overlay: Touched,
+    /// What changed since the live queries last ran.
+    changed: Touched,
+    /// Whether commits came since the overlay was made.
+    stale: bool,
+    /// Decisions whose record is not flushed yet.
+    decisions: VecDeque<(Ticket, MutationSeq)>,
+    /// The last decision whose record is flushed: the primary may forget rejections up to it.
+    acknowledged: MutationSeq,
+}
+
+impl Document {
+    /// The document as it was recovered, with its pending mutations replayed.
+    pub(crate) fn open(
+        config: ReplicaConfig,
+        mutators: Mutators,
+        recovered: Recovered,
+    ) -> Result<Self, Error> {
+        let confirmed = recovered.ledger.through(recovered.identity.client);
+        let position = recovered.image.position();
+        let mut document = Self {
+            config,
+            mutators,
+            database: Database::open(Pages::new(recovered.image))?,
+            identity: recovered.identity,
+            timeline: Timeline::new(confirmed, recovered.pending),
+            ledger: recovered.ledger,
+            position,
+            live: LiveQueries::new(),
+            overlay: Touched::none(),
+            changed: Touched::none(),
+            stale: true,
+            decisions: VecDeque::new(),
+            acknowledged: confirmed,
+        };
+        document.settle()?;
+        Ok(document)
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    pub(crate) fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
+    pub(crate) fn rejections(&self) -> &[Rejection] {
+        self.ledger.rejections(self.identity.client)
+    }
+
+    pub(crate) fn position(&self) -> Option<Position> {
+        self.position
+    }
+
+    /// The confirmed pages.
+    pub(crate) fn image(&mut self) -> Image {
+        self.database.pages().image().clone()
+    }
+
+    /// Runs a read-only statement.
+    pub(crate) fn query(&mut self, select: &Select) -> Result<Vec<u8>, Error> {
+        Ok(self.database.query(select)?.rows)
+    }
+
+    pub(crate) fn acknowledged(&self) -> MutationSeq {
+        self.acknowledged
+    }
+
+    /// Does what a tab asks and tells it the answer.
+    pub(crate) fn request(
+        &mut self,
+        now: u64,
+        (tab, no): (TabId, RequestNo),
+        request: Request,
+        journal: &mut Journal,
+        told: &mut Told,
+    ) {
+        let result = match request {
+            Request::Mutate { name, args } => return self.mutate(now, (tab, no), name, args, journal, told),
+            Request::Query(select) => self.query(&select).map(|rows| Reply::Rows(Bytes(rows))),
+            Request::Subscribe { subscription, select } => {
+                match self.live.subscribe((tab, subscription), select, &mut self.database) {
+                    Ok(rows) => {
+                        told.push((tab, TabEvent::Reply { no, reply: Reply::Done }));
+                        told.push((tab, TabEvent::Rows { subscription, rows: Bytes(rows) }));
+                        return;
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            Request::Unsubscribe { subscription } => {
+                self.live.unsubscribe(&(tab, subscription));
+                Ok(Reply::Done)
+            }
+            Request::Dismiss { seq } => self.dismiss(seq, journal).map(|()| Reply::Done),
+            Request::Reconnect => Ok(Reply::Done),
+        };
+        told.push(match result {
+            Ok(reply) => (tab, TabEvent::Reply { no, reply }),
+            Err(error) => (tab, TabEvent::Failed { no, problem: error.into() }),
+        });
+    }
+
+    fn mutate(
+        &mut self,
+        now: u64,
+        (tab, no): (TabId, RequestNo),
+        name: String,
+        args: BTreeMap<String, Value>,
+        journal: &mut Journal,
+        told: &mut Told,
+    ) {
+        let known = self.timeline.request(tab, no).or_else(|| self.ledger.answered(tab, no));
+        if let Some(seq) = known {
+            return self.tell_again((tab, no), seq, told);
+        }
+        let args = args.into_iter().map(|(name, value)| Argument { name, value }).collect();
+        let mutation = Mutation { seq: self.timeline.next_seq(), at: now, name, args };
+        match self.record((tab, no), mutation, journal) {
+            Ok(seq) => told.push((tab, TabEvent::Reply { no, reply: Reply::Applied { seq } })),
+            Err(error) => told.push((tab, TabEvent::Failed { no, problem: error.into() })),
+        }
+    }
+
+    /// Runs a new mutation and appends it to the journal; on an error neither has happened.
+    fn record(
+        &mut self,
+        (tab, request): (TabId, RequestNo),
+        mutation: Mutation,
+        journal: &mut Journal,
+    ) -> Result<MutationSeq, Error> {
+        self.settle()?;
+        let seq = mutation.seq;
+        let Self { database, mutators, .. } = self;
+        let pending = PendingMutation { epoch: self.identity.epoch, tab, request, mutation };
+        // Appended inside the transaction: the change becomes visible only once the journal has taken it.
+        let (touched, ticket) = database.transaction(|database| {
+            let touched = database.run(mutators, &pending.mutation.name, &pending.mutation.args)?;
+            let ticket = journal.append(&Record::Mutation(pending.clone()))?;
+            Ok((touched, ticket))
+        })?;
+        self.overlay = std::mem::replace(&mut self.overlay, Touched::none()).merge(touched.clone());
+        self.changed = std::mem::replace(&mut self.changed, Touched::none()).merge(touched);
+        self.timeline.push(pending, ticket);
+        Ok(seq)
+    }
+
+    /// Answers a repeated mutation from the ledger.
+    fn tell_again(&self, (tab, no): (TabId, RequestNo), seq: MutationSeq, told: &mut Told) {
+        told.push((tab, TabEvent::Reply { no, reply: Reply::Applied { seq } }));
+        if self.timeline.is_durable(seq) {
+            told.push((tab, TabEvent::Durable { requests: vec![no] }));
+        }
+        if !self.timeline.is_pending(seq) {
+            told.push(match self.rejection_of(seq) {
+                Some(rejection) => (tab, TabEvent::Rejected { no, rejection: rejection.clone() }),
+                None => (tab, TabEvent::Confirmed { requests: vec![no] }),
+            });
+        }
+    }
+
+    fn dismiss(&mut self, seq: MutationSeq, journal: &mut Journal) -> Result<(), Error> {
+        journal.append(&Record::Dismiss(seq))?;
+        self.ledger.dismiss(self.identity.client, seq);
+        Ok(())
+    }
+
+    /// A tab is gone: its subscriptions end.
+    pub(crate) fn tab_gone(&mut self, tab: TabId) {
+        self.live.drop_where(|(other, _)| *other == tab);
+    }
+
+    /// Takes what the server delivered; the overlay is brought in line by the next [`Document::settle`].
+    /// On an error what was taken before it stands.
+    pub(crate) fn apply(
+        &mut self,
+        delivery: Delivery,
+        journal: &mut Journal,
+        told: &mut Told,
+    ) -> Result<(), Error> {
+        self.stale = true;
+        match delivery {
+            Delivery::Commits(batch) => self.apply_commits(batch, journal, told),
+            Delivery::Rollup { journal: id, parts } => self.apply_rollup(id, parts, journal, told),
+        }
+    }
+
+    fn apply_commits(
+        &mut self,
+        batch: CommitBatch,
+        journal: &mut Journal,
+        told: &mut Told,
+    ) -> Result<(), Error> {
+        let CommitBatch { outcomes, commits } = batch;
+        let mut applied: Vec<Commit> = Vec::with_capacity(commits.len());
+        let mut result = Ok(());
+        for commit in commits {
+            result = self.update_image(|image| image.apply_commit(&commit));
+            if result.is_err() {
+                break;
+            }
+            self.touch(commit.touched.clone());
+            applied.push(commit);
+        }
+        // What was decided by a commit that is not here is not taken either.
+        let outcomes = if result.is_ok() { self.own(outcomes) } else { Vec::new() };
+        if !(applied.is_empty() && outcomes.is_empty()) {
+            let record = Record::Commits(CommitBatch { outcomes: outcomes.clone(), commits: applied });
+            let ticket = journal.append(&record)?;
+            self.decide(outcomes, ticket, told)?;
+        }
+        result
+    }
+
+    fn apply_rollup(
+        &mut self,
+        id: JournalId,
+        mut parts: Vec<Rollup>,
+        journal: &mut Journal,
+        told: &mut Told,
+    ) -> Result<(), Error> {
+        self.update_image(|image| image.apply_rollup(id, &parts))?;
+        self.touch(Touched::All);
+        let mut outcomes = Vec::new();
+        for part in &mut parts {
+            outcomes.extend(self.own(std::mem::take(&mut part.outcomes)));
+        }
+        if parts.iter().any(|part| part.from.0 == 0) {
+            // Decided first: the reset writes the ledger and the pending mutations as they are afterwards.
+            let decided = self.decide_in_memory(outcomes, told)?;
+            let pending: Vec<_> = self.timeline.iter().cloned().collect();
+            let ticket = journal.reset(self.database.pages().image(), &self.ledger, &pending);
+            self.decisions.push_back((ticket, decided));
+            return Ok(());
+        }
+        if let Some(last) = parts.last_mut() {
+            last.outcomes = outcomes.clone();
+        }
+        let mut ticket = Ticket(0);
+        for part in parts {
+            ticket = journal.append(&Record::Rollup(part))?;
+        }
+        self.decide(outcomes, ticket, told)?;
+        Ok(())
+    }
+
+    fn rejection_of(&self, seq: MutationSeq) -> Option<&Rejection> {
+        self.rejections().iter().find(|rejection| rejection.seq == seq)
+    }
+
+    fn own(&self, mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
+        outcomes.retain(|outcome| outcome.client == self.identity.client);
+        outcomes
+    }
+
+    fn update_image<R>(&mut self, change: impl FnOnce(&mut Image) -> R) -> R {
+        let mut pages = self.database.pages();
+        let result = pages.update_image(change);
+        self.position = pages.image().position();
+        result
+    }
+
+    fn touch(&mut self, touched: Touched) {
+        self.changed = std::mem::replace(&mut self.changed, Touched::none()).merge(touched);
+    }
+
+    fn decide(&mut self, outcomes: Vec<Outcome>, ticket: Ticket, told: &mut Told) -> Result<(), Error> {
+        let decided = self.decide_in_memory(outcomes, told)?;
+        self.decisions.push_back((ticket, decided));
+        Ok(())
+    }
+
+    /// Takes decided mutations out of the timeline, keeps rejections, and tells who made them.
+    fn decide_in_memory(&mut self, outcomes: Vec<Outcome>, told: &mut Told) -> Result<MutationSeq, Error> {
+        for outcome in outcomes {
+            let decided = self.timeline.decided(outcome.through);
+            self.ledger.decide(&outcome)?;
+            let mut confirmed: BTreeMap<TabId, Vec<RequestNo>> = BTreeMap::new();
+            for PendingMutation { tab, request, mutation, .. } in decided {
+                self.ledger.answer(tab, request, mutation.seq);
+                match self.rejection_of(mutation.seq) {
+                    Some(rejection) => {
+                        told.push((tab, TabEvent::Rejected { no: request, rejection: rejection.clone() }));
+                    }
+                    None => confirmed.entry(tab).or_default().push(request),
+                }
+            }
+            told.extend(confirmed.into_iter().map(|(tab, requests)| (tab, TabEvent::Confirmed { requests })));
+        }
+        Ok(self.timeline.confirmed())
+    }
+
+    /// Brings the overlay in line with what was applied: once, however much that was.
+    pub(crate) fn settle(&mut self) -> Result<(), Error> {
+        if !self.stale {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut self.overlay, Touched::All);
+        let after =
+            rebase(&mut self.database, &self.config.definition, &self.mutators, self.timeline.iter())?;
+        self.touch(before.merge(after.clone()));
+        self.overlay = after;
+        self.stale = false;
+        Ok(())
+    }
+
+    /// Runs the live queries that may have changed and tells the subscribers of those that did.
+    pub(crate) fn run_live_queries(&mut self, told: &mut Told) {
+        let changed = std::mem::replace(&mut self.changed, Touched::none());
+        if changed == Touched::none() {
+            return;
+        }
+        for Change { subscribers, rows } in self.live.changed(&changed, &mut self.database) {
+            for (tab, subscription) in subscribers {
+                told.push((
+                    tab,
+                    match &rows {
+                        Ok(rows) => TabEvent::Rows { subscription, rows: Bytes(rows.clone()) },
+                        Err(error) => {
+                            TabEvent::SubscriptionFailed { subscription, problem: error.clone().into() }
+                        }
+                    },
+                ));
+            }
+        }
+    }
+
+    /// Tells what became durable.
+    pub(crate) fn flushed(&mut self, ticket: Ticket, told: &mut Told) {
+        let mut durable: BTreeMap<TabId, Vec<RequestNo>> = BTreeMap::new();
+        for pending in self.timeline.flushed(ticket) {
+            durable.entry(pending.tab).or_default().push(pending.request);
+        }
+        told.extend(durable.into_iter().map(|(tab, requests)| (tab, TabEvent::Durable { requests })));
+        while let Some((_, seq)) = self.decisions.pop_front_if(|(decision, _)| *decision <= ticket) {
+            self.acknowledged = self.acknowledged.max(seq);
+        }
+    }
+
+    /// Starts the other log if this one has grown long.
+    pub(crate) fn checkpoint_if_due(&mut self, journal: &mut Journal) {
+        if journal.wants_checkpoint() {
+            let pending: Vec<_> = self.timeline.iter().cloned().collect();
+            journal.checkpoint(self.database.pages().image(), &self.ledger, &pending);
+        }
+    }
+}

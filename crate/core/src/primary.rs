@@ -1,0 +1,413 @@
+//! A document's primary: runs the mutations of all clients in one order, and tells what is durable.
+//!
+//! At most one commit is being flushed at a time. What is pushed meanwhile forms the next batch, so batches grow with
+//! the load and an idle document answers at once.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use offprint_protocol::message::{CatchUp, ClientMessage, Hello, PROTOCOL_VERSION, ServerMessage, Welcome};
+use offprint_protocol::{
+    ClientId, ClientKey, Code, CommitBatch, Decode, Encode, Error, Lsn, Mutation, MutationSeq, Outcome,
+    Position, Rejection, SessionNo, Touched,
+};
+
+use crate::head::Role;
+use crate::host::{PrimaryConfig, PrimaryEffect, PrimaryInput};
+use crate::image::Image;
+use crate::journal::Recovered;
+use crate::journal::{Journal, JournalConfig, Ticket};
+use crate::ledger::Ledger;
+use crate::mutator::{Call, Mutators};
+use crate::news::{News, PART};
+use crate::pages::Pages;
+use crate::record::Record;
+use crate::sqlite::Database;
+use crate::tail::Tail;
+
+/// The most mutations, and the most bytes of them, that one commit takes.
+const BATCH: (usize, usize) = (1024, 4 << 20);
+/// How many bytes of mutations may wait for the next batch.
+const WAITING: usize = 64 << 20;
+/// How much of a mutator's name, which a client may make up, goes into a rejection, in characters.
+const NAME: usize = 128;
+
+/// A document's primary, as a state machine.
+pub struct Primary {
+    config: PrimaryConfig,
+    mutators: Mutators,
+    journal: Journal,
+    open: Option<Open>,
+    sessions: BTreeMap<SessionNo, Session>,
+    /// Sessions that said hello while a commit was being flushed or the files were being read.
+    greeting: VecDeque<(SessionNo, Hello)>,
+}
+
+/// What there is once the files are read.
+struct Open {
+    database: Database,
+    ledger: Ledger,
+    /// Clients whose entry in the ledger is newer than the journal's.
+    unrecorded: BTreeSet<ClientId>,
+    tail: Tail,
+    queue: VecDeque<Queued>,
+    /// The bytes in the queue.
+    waiting: usize,
+    flushing: Option<(Ticket, News)>,
+}
+
+struct Session {
+    client: ClientId,
+    /// The last of its client's mutations that was queued or decided.
+    queued: MutationSeq,
+}
+
+/// A mutation that waits for the next batch.
+struct Queued {
+    client: ClientId,
+    mutation: Mutation,
+    size: usize,
+}
+
+impl Primary {
+    /// A primary that has yet to read its files; fails with `bad_definition`.
+    pub fn new(config: PrimaryConfig) -> Result<Self, Error> {
+        let mutators = Mutators::compile(&config.definition)?;
+        let journal = Journal::open(JournalConfig {
+            document: config.document.clone(),
+            role: Role::Primary,
+            entropy: config.entropy,
+        });
+        Ok(Self {
+            config,
+            mutators,
+            journal,
+            open: None,
+            sessions: BTreeMap::new(),
+            greeting: VecDeque::new(),
+        })
+    }
+
+    /// Whether nothing waits for the disk and nobody is connected.
+    pub fn is_idle(&self) -> bool {
+        self.sessions.is_empty() && self.greeting.is_empty() && self.is_settled()
+    }
+
+    /// Whether nothing waits for the disk.
+    pub fn is_settled(&self) -> bool {
+        self.journal.is_settled()
+            && self.open.as_ref().is_some_and(|open| open.flushing.is_none() && open.queue.is_empty())
+    }
+
+    /// Takes what has come and appends what is to be done to `effects`.
+    pub fn handle(
+        &mut self,
+        _now: u64,
+        inputs: impl IntoIterator<Item = PrimaryInput>,
+        effects: &mut Vec<PrimaryEffect>,
+    ) {
+        if let Err(error) = self.take(inputs, effects).and_then(|()| self.settle(effects)) {
+            effects.push(PrimaryEffect::Fail(error));
+        }
+    }
+
+    fn take(
+        &mut self,
+        inputs: impl IntoIterator<Item = PrimaryInput>,
+        effects: &mut Vec<PrimaryEffect>,
+    ) -> Result<(), Error> {
+        for input in inputs {
+            match input {
+                PrimaryInput::SessionOpened { session, hello } => self.greeting.push_back((session, hello)),
+                PrimaryInput::SessionFrame { session, frame } => {
+                    if let Err(error) = self.frame(session, &frame, effects) {
+                        self.refuse(session, error, effects);
+                    }
+                }
+                PrimaryInput::SessionClosed { session } => {
+                    self.sessions.remove(&session);
+                    self.greeting.retain(|(other, _)| *other != session);
+                }
+                PrimaryInput::Disk(answer) => {
+                    if let Some(recovered) = self.journal.answer(answer)? {
+                        let open = Open::new(recovered)?;
+                        self.open = Some(open);
+                        self.migrate()?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on as far as the disk allows: tell, greet, run the next batch.
+    fn settle(&mut self, effects: &mut Vec<PrimaryEffect>) -> Result<(), Error> {
+        self.tell_what_is_durable(effects);
+        if self.open.as_ref().is_some_and(|open| open.flushing.is_none()) {
+            while let Some((session, hello)) = self.greeting.pop_front() {
+                if let Err(error) = self.greet(session, hello, effects) {
+                    self.refuse(session, error, effects);
+                }
+            }
+            self.run_batch()?;
+        }
+        if let Some(batch) = self.journal.next_batch() {
+            effects.push(PrimaryEffect::Disk(batch));
+        }
+        Ok(())
+    }
+
+    /// A newer definition's migrations are a commit of their own, before anything else.
+    fn migrate(&mut self) -> Result<(), Error> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        if open.database.schema_version()? > self.config.definition.migrations.len() {
+            let what = "the document has had more migrations than this definition knows";
+            return Err(Error::new(Code::DefinitionMismatch, what));
+        }
+        let touched = open.database.migrate(&self.config.definition)?;
+        if touched != Touched::none() {
+            open.commit(&mut self.journal, touched, Vec::new())?;
+        }
+        Ok(())
+    }
+
+    fn tell_what_is_durable(&mut self, effects: &mut Vec<PrimaryEffect>) {
+        let Some(open) = &mut self.open else { return };
+        let durable = self.journal.durable();
+        let Some((_, news)) = open.flushing.take_if(|(ticket, _)| *ticket <= durable) else { return };
+        let common = news.frames(None);
+        for (&session, Session { client, .. }) in &self.sessions {
+            let frames = if news.concerns(*client) { &news.frames(Some(*client)) } else { &common };
+            effects.extend(frames.iter().map(|frame| PrimaryEffect::Send { session, frame: frame.clone() }));
+        }
+    }
+
+    fn greet(
+        &mut self,
+        session: SessionNo,
+        hello: Hello,
+        effects: &mut Vec<PrimaryEffect>,
+    ) -> Result<(), Error> {
+        let open = self.open.as_mut().expect("BUG: greeting before the files are read");
+        if hello.definition != self.config.definition.name || hello.hash != self.config.definition.hash() {
+            return Err(Error::new(
+                Code::DefinitionMismatch,
+                format!(
+                    "the server serves another version of the definition {:?}",
+                    self.config.definition.name
+                ),
+            ));
+        }
+        let key = hello.secret.key();
+        if open.ledger.client(hello.client).is_some_and(|known| known.key != key) {
+            return Err(Error::new(Code::Unauthorized, "the client id is known with another secret"));
+        }
+        // A client has one hub: an older session of it is one whose death was not noticed yet.
+        let replaced: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, other)| other.client == hello.client)
+            .map(|(no, _)| *no)
+            .collect();
+        for old in replaced {
+            self.sessions.remove(&old);
+            effects.push(PrimaryEffect::Close { session: old });
+        }
+        let outcome = open.received(hello.client, key, hello.confirmed);
+        let queued = open.queued(hello.client).unwrap_or(outcome.through);
+        let mut send = |message: ServerMessage| {
+            effects.push(PrimaryEffect::Send { session, frame: message.to_bytes() });
+        };
+        let image = open.database.pages().image().clone();
+        let journal = image.position().expect("BUG: a primary has a history").journal;
+        let mut welcome =
+            Welcome { version: PROTOCOL_VERSION, journal, through: outcome.through, catch_up: CatchUp::Tail };
+        if let Some(commits) = hello.position.as_ref().and_then(|position| open.tail.after(position)) {
+            send(ServerMessage::Welcome(welcome));
+            send(ServerMessage::Commits(CommitBatch { outcomes: vec![outcome], commits }));
+        } else {
+            let known = hello.position.filter(|position| open.tail.contains(position));
+            let mut parts = image.rollup_since(known.map_or(Lsn(0), |position| position.lsn), PART);
+            let is_whole = parts.iter().all(|part| part.from == Lsn(0));
+            welcome.catch_up = if is_whole { CatchUp::Reset } else { CatchUp::Rollup };
+            parts.last_mut().expect("BUG: a rollup has a part").outcomes = vec![outcome];
+            send(ServerMessage::Welcome(welcome));
+            parts.into_iter().for_each(|part| send(ServerMessage::Rollup(part)));
+        }
+        self.sessions.insert(session, Session { client: hello.client, queued });
+        Ok(())
+    }
+
+    fn frame(&mut self, no: SessionNo, frame: &[u8], effects: &mut Vec<PrimaryEffect>) -> Result<(), Error> {
+        let message = ClientMessage::from_bytes(frame)?;
+        let Some(session) = self.sessions.get_mut(&no) else {
+            // A session that was refused or replaced may still have frames under way.
+            return match self.greeting.iter().any(|(greeting, _)| *greeting == no) {
+                true => Err(Error::new(Code::BadState, "a message came before the welcome")),
+                false => Ok(()),
+            };
+        };
+        let open = self.open.as_mut().expect("BUG: a session before the files are read");
+        match message {
+            ClientMessage::Hello(_) => return Err(Error::new(Code::BadState, "a session says hello once")),
+            ClientMessage::Ping(number) => {
+                let frame = ServerMessage::Pong(number).to_bytes();
+                effects.push(PrimaryEffect::Send { session: no, frame });
+            }
+            ClientMessage::Push(mutations) => {
+                for mutation in mutations {
+                    if mutation.seq <= session.queued {
+                        continue;
+                    }
+                    if mutation.seq != session.queued.next() {
+                        return Err(Error::new(
+                            Code::SequenceGap,
+                            format!("mutation {} came after {}", mutation.seq, session.queued),
+                        ));
+                    }
+                    let size = mutation.to_bytes().len();
+                    if open.waiting + size > WAITING {
+                        return Err(Error::new(Code::Limit, "too many mutations are waiting to be decided"));
+                    }
+                    session.queued = mutation.seq;
+                    open.waiting += size;
+                    open.queue.push_back(Queued { client: session.client, mutation, size });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs what is queued, each mutation in its own savepoint, as one commit.
+    fn run_batch(&mut self) -> Result<(), Error> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        if open.queue.is_empty() {
+            return Ok(());
+        }
+        let mut bytes = 0;
+        let fits = |queued: &&Queued| {
+            bytes += queued.size;
+            bytes <= BATCH.1
+        };
+        let count = open.queue.iter().take(BATCH.0).take_while(fits).count().max(1);
+        let batch: Vec<_> = open.queue.drain(..count).collect();
+        let calls: Vec<Call<'_>> =
+            batch.iter().map(|queued| (queued.mutation.name.as_str(), &queued.mutation.args[..])).collect();
+        let results = open.database.run_batch(&self.mutators, &calls)?;
+        let mut outcomes: BTreeMap<ClientId, Outcome> = BTreeMap::new();
+        let mut touched = Touched::none();
+        for (Queued { client, mutation, .. }, result) in batch.iter().zip(results) {
+            let outcome = outcomes.entry(*client).or_insert_with(|| Outcome {
+                client: *client,
+                through: mutation.seq,
+                rejections: Vec::new(),
+            });
+            outcome.through = mutation.seq;
+            match result {
+                Ok(more) => touched = touched.merge(more),
+                Err(error) => outcome.rejections.push(Rejection {
+                    seq: mutation.seq,
+                    name: mutation.name.chars().take(NAME).collect(),
+                    code: error.code.as_str().to_owned(),
+                    message: error.message,
+                }),
+            }
+        }
+        open.waiting -= batch.iter().map(|queued| queued.size).sum::<usize>();
+        open.commit(&mut self.journal, touched, outcomes.into_values().collect())?;
+        if self.journal.wants_checkpoint() {
+            self.journal.checkpoint(open.database.pages().image(), &open.ledger, &[]);
+            open.unrecorded.clear();
+        }
+        Ok(())
+    }
+
+    /// The last commit; it may not be durable yet.
+    pub fn position(&self) -> Option<Position> {
+        self.open.as_ref().map(|open| open.tail.end())
+    }
+
+    /// The pages at [`Primary::position`], once the files are read.
+    pub fn image(&mut self) -> Option<Image> {
+        self.open.as_mut().map(|open| open.database.pages().image().clone())
+    }
+
+    fn refuse(&mut self, session: SessionNo, error: Error, effects: &mut Vec<PrimaryEffect>) {
+        self.sessions.remove(&session);
+        let message = ServerMessage::Refused { code: error.code.as_str().to_owned(), message: error.message };
+        effects.push(PrimaryEffect::Send { session, frame: message.to_bytes() });
+        effects.push(PrimaryEffect::Close { session });
+    }
+}
+
+impl Open {
+    fn new(recovered: Recovered) -> Result<Self, Error> {
+        let start = recovered.tail_start.or(recovered.image.position());
+        Ok(Self {
+            tail: Tail::new(start.expect("BUG: a primary has a history"), recovered.tail),
+            database: Database::open(Pages::new(recovered.image))?,
+            ledger: recovered.ledger,
+            unrecorded: BTreeSet::new(),
+            queue: VecDeque::new(),
+            waiting: 0,
+            flushing: None,
+        })
+    }
+
+    /// A client has on disk what was decided up to `confirmed`; gives what it may not have yet.
+    fn received(&mut self, client: ClientId, key: ClientKey, confirmed: MutationSeq) -> Outcome {
+        if self.ledger.client(client).is_none() {
+            self.ledger.register(client, key);
+            self.unrecorded.insert(client);
+        }
+        self.ledger.received(client, confirmed);
+        if confirmed > self.ledger.through(client) {
+            // Decided in a history that is lost: counting goes on from there.
+            let lost = Outcome { client, through: confirmed, rejections: Vec::new() };
+            self.ledger.decide(&lost).expect("BUG: the client is registered");
+            self.unrecorded.insert(client);
+        }
+        let through = self.ledger.through(client);
+        Outcome { client, through, rejections: self.ledger.rejections(client).to_vec() }
+    }
+
+    /// The last mutation of a client that waits for the next batch.
+    fn queued(&self, client: ClientId) -> Option<MutationSeq> {
+        self.queue.iter().rev().find(|queued| queued.client == client).map(|queued| queued.mutation.seq)
+    }
+
+    /// Makes a commit of what the last transaction left behind and hands it to the journal.
+    fn commit(
+        &mut self,
+        journal: &mut Journal,
+        touched: Touched,
+        outcomes: Vec<Outcome>,
+    ) -> Result<(), Error> {
+        let commit = self.database.pages().confirm_overlay(|image, changed, page_count| {
+            let commit = image.commit_of(changed, page_count, touched);
+            image.apply_commit(&commit).map(|()| commit)
+        })?;
+        let mut fresh = Ledger::new();
+        for outcome in &outcomes {
+            if self.unrecorded.remove(&outcome.client)
+                && let Some(entry) = self.ledger.client(outcome.client)
+            {
+                fresh.register(entry.client, entry.key);
+                let (through, rejections) = (entry.through, entry.rejections.clone());
+                fresh.decide(&Outcome { client: entry.client, through, rejections })?;
+            }
+            self.ledger.decide(outcome)?;
+        }
+        if fresh.clients().next().is_some() {
+            journal.append(&Record::Ledger(fresh))?;
+        }
+        let before = self.tail.end().lsn;
+        self.tail.push(commit.clone());
+        let news = News::new(outcomes, commit, || self.database.pages().image().rollup_since(before, PART));
+        let mut ticket = Ticket(0);
+        for record in news.records() {
+            ticket = journal.append(&record)?;
+        }
+        self.flushing = Some((ticket, news));
+        Ok(())
+    }
+}

@@ -1,0 +1,325 @@
+//! A client's copy of a document, as a state machine: tabs ask, the disk answers, the server has the last word.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use offprint_protocol::message::{Hello, PROTOCOL_VERSION};
+use offprint_protocol::rpc::{Problem, Request, Select, Status, Storage, StorageKind, TabEvent};
+use offprint_protocol::{Code, Error, Lsn, Position, RequestNo, TabId};
+
+use crate::disk::DiskAnswer;
+use crate::document::{Document, Told};
+use crate::head::Role;
+use crate::host::{ReplicaConfig, ReplicaEffect, ReplicaInput};
+use crate::image::Image;
+use crate::journal::Recovered;
+use crate::journal::{Journal, JournalConfig};
+use crate::mutator::Mutators;
+use crate::sync::{Delivery, Sync};
+
+/// How long after a disk error its batch is tried again, in milliseconds.
+const DISK_RETRY: u64 = 1_000;
+
+/// A client's copy of a document.
+pub struct Replica {
+    config: ReplicaConfig,
+    journal: Journal,
+    sync: Sync,
+    state: State,
+    tabs: BTreeSet<TabId>,
+    storage: Storage,
+    retry_disk_at: Option<u64>,
+    /// What the server delivered since the overlay was last made.
+    inbox: VecDeque<Delivery>,
+    told: Option<Status>,
+    wake: Option<u64>,
+}
+
+enum State {
+    /// The files are being read; requests wait.
+    Opening { mutators: Mutators, waiting: Vec<(TabId, RequestNo, Request)> },
+    /// The document is there.
+    Open(Box<Document>),
+    /// The files cannot be read; they are left as they are.
+    Failed(Problem),
+}
+
+impl Replica {
+    /// A replica that waits for a disk to read its files from; fails with `bad_definition`.
+    pub fn new(config: ReplicaConfig) -> Result<Self, Error> {
+        config.definition.check()?;
+        let mutators = Mutators::compile(&config.definition)?;
+        let journal = Journal::open(JournalConfig {
+            document: config.document.clone(),
+            role: Role::Replica,
+            entropy: config.entropy,
+        });
+        Ok(Self {
+            journal,
+            sync: Sync::new(&config.entropy),
+            state: State::Opening { mutators, waiting: Vec::new() },
+            tabs: BTreeSet::new(),
+            storage: Storage { kind: StorageKind::None, durable: false, reason: None },
+            retry_disk_at: None,
+            inbox: VecDeque::new(),
+            told: None,
+            wake: None,
+            config,
+        })
+    }
+
+    /// Takes what has come and appends what is to be done to `effects`.
+    pub fn handle(
+        &mut self,
+        now: u64,
+        inputs: impl IntoIterator<Item = ReplicaInput>,
+        effects: &mut Vec<ReplicaEffect>,
+    ) {
+        let mut told = Told::new();
+        for input in inputs {
+            self.take(now, input, &mut told, effects);
+        }
+        self.settle(now, &mut told, effects);
+    }
+
+    /// The last commit of the primary that is here.
+    pub fn position(&self) -> Option<Position> {
+        match &self.state {
+            State::Open(document) => document.position(),
+            _ => None,
+        }
+    }
+
+    /// The confirmed pages, if the document is open.
+    pub fn image(&mut self) -> Option<Image> {
+        match &mut self.state {
+            State::Open(document) => Some(document.image()),
+            _ => None,
+        }
+    }
+
+    /// Runs a read-only statement and gives its rows; fails with `closed` while the document is not open.
+    pub fn query(&mut self, select: &Select) -> Result<Vec<u8>, Error> {
+        match &mut self.state {
+            State::Open(document) => document.query(select),
+            _ => Err(Error::new(Code::Closed, "the document is not open")),
+        }
+    }
+
+    fn take(&mut self, now: u64, input: ReplicaInput, told: &mut Told, effects: &mut Vec<ReplicaEffect>) {
+        match input {
+            ReplicaInput::TabHere { tab } => {
+                self.tabs.insert(tab);
+                told.push((tab, TabEvent::Status(self.status())));
+            }
+            ReplicaInput::TabGone { tab } => {
+                self.tabs.remove(&tab);
+                if let State::Open(document) = &mut self.state {
+                    document.tab_gone(tab);
+                }
+            }
+            ReplicaInput::Request { tab, no, request } => self.request(now, tab, no, request, told, effects),
+            ReplicaInput::DiskReady { kind, durable } => {
+                self.storage = Storage { kind, durable, reason: None };
+                self.retry_disk_at = None;
+                effects.extend(self.journal.unanswered().cloned().map(ReplicaEffect::Disk));
+            }
+            ReplicaInput::DiskLost { problem } => {
+                self.storage = Storage { kind: StorageKind::None, durable: false, reason: problem };
+                self.retry_disk_at = None;
+            }
+            ReplicaInput::Disk(answer) => self.disk_answered(now, answer, told, effects),
+            ReplicaInput::SocketOpened { token } => {
+                self.apply_inbox(now, told, effects);
+                if let Some(hello) = self.hello(token) {
+                    self.sync.opened(now, hello, effects);
+                }
+            }
+            ReplicaInput::SocketFrame(frame) => self.inbox.extend(self.sync.frame(now, &frame, effects)),
+            ReplicaInput::SocketClosed { problem } => {
+                self.apply_inbox(now, told, effects);
+                self.sync.closed(now, problem);
+            }
+            ReplicaInput::Wake => {
+                self.wake = None;
+                self.apply_inbox(now, told, effects);
+                self.sync.tick(now, effects);
+                if self.retry_disk_at.is_some_and(|at| at <= now) {
+                    self.retry_disk_at = None;
+                    effects.extend(self.journal.unanswered().cloned().map(ReplicaEffect::Disk));
+                }
+            }
+        }
+    }
+
+    /// What one burst of inputs leads to, once.
+    fn settle(&mut self, now: u64, told: &mut Told, effects: &mut Vec<ReplicaEffect>) {
+        if let State::Open(document) = &mut self.state {
+            if let Err(error) = document.settle() {
+                self.state = State::Failed(error.into());
+            } else {
+                document.run_live_queries(told);
+                document.checkpoint_if_due(&mut self.journal);
+                self.sync.push(document.timeline(), effects);
+            }
+        }
+        if self.storage.kind != StorageKind::None
+            && let Some(batch) = self.journal.next_batch()
+        {
+            effects.push(ReplicaEffect::Disk(batch));
+        }
+        let status = self.status();
+        if self.told.as_ref() != Some(&status) {
+            told.extend(self.tabs.iter().map(|tab| (*tab, TabEvent::Status(status.clone()))));
+            self.told = Some(status);
+        }
+        let tabs = &self.tabs;
+        let told = told.drain(..).filter(|(tab, _)| tabs.contains(tab));
+        effects.extend(told.map(|(tab, event)| ReplicaEffect::Tab { tab, event }));
+        self.ask_to_wake(now, effects);
+    }
+
+    fn ask_to_wake(&mut self, now: u64, effects: &mut Vec<ReplicaEffect>) {
+        // Deliveries wait until the frames that have already arrived are handed in: one rebase for all of them.
+        let inbox = (!self.inbox.is_empty()).then_some(now);
+        let due = [inbox, self.sync.due(), self.retry_disk_at].into_iter().flatten().min();
+        if let Some(at) = due
+            && self.wake != due
+        {
+            self.wake = due;
+            effects.push(ReplicaEffect::Wake { at });
+        }
+    }
+
+    fn request(
+        &mut self,
+        now: u64,
+        tab: TabId,
+        no: RequestNo,
+        request: Request,
+        told: &mut Told,
+        effects: &mut Vec<ReplicaEffect>,
+    ) {
+        if request == Request::Reconnect {
+            self.sync.nudge(effects);
+        }
+        match &mut self.state {
+            State::Opening { waiting, .. } => {
+                if !waiting.iter().any(|(other, number, _)| (*other, *number) == (tab, no)) {
+                    waiting.push((tab, no, request));
+                }
+            }
+            State::Open(document) => document.request(now, (tab, no), request, &mut self.journal, told),
+            State::Failed(problem) => told.push((tab, TabEvent::Failed { no, problem: problem.clone() })),
+        }
+    }
+
+    fn disk_answered(
+        &mut self,
+        now: u64,
+        answer: DiskAnswer,
+        told: &mut Told,
+        effects: &mut Vec<ReplicaEffect>,
+    ) {
+        match self.journal.answer(answer) {
+            Ok(recovered) => {
+                self.storage.reason = None;
+                if let Some(recovered) = recovered {
+                    self.opened(now, recovered, told, effects);
+                }
+                if let State::Open(document) = &mut self.state {
+                    document.flushed(self.journal.durable(), told);
+                }
+            }
+            Err(error) if matches!(error.code, Code::Disk | Code::Quota) => {
+                self.storage.reason = Some(error.into());
+                self.retry_disk_at = Some(now.saturating_add(DISK_RETRY));
+            }
+            Err(error) => self.fail(error, told),
+        }
+    }
+
+    fn opened(&mut self, now: u64, recovered: Recovered, told: &mut Told, effects: &mut Vec<ReplicaEffect>) {
+        let State::Opening { mutators, waiting } = &mut self.state else { return };
+        let (mutators, waiting) = (std::mem::take(mutators), std::mem::take(waiting));
+        let damage = recovered.damage.clone();
+        match Document::open(self.config.clone(), mutators, recovered) {
+            Ok(document) => {
+                self.state = State::Open(Box::new(document));
+                self.storage.reason = damage.map(Problem::from);
+                if self.config.server {
+                    self.sync.connect(effects);
+                }
+                for (tab, no, request) in waiting {
+                    self.request(now, tab, no, request, told, effects);
+                }
+            }
+            Err(error) => {
+                self.state = State::Opening { mutators: Mutators::default(), waiting };
+                self.fail(error, told);
+            }
+        }
+    }
+
+    fn fail(&mut self, error: Error, told: &mut Told) {
+        let problem = Problem::from(error);
+        if let State::Opening { waiting, .. } = &mut self.state {
+            let failed = |(tab, no, _)| (tab, TabEvent::Failed { no, problem: problem.clone() });
+            told.extend(waiting.drain(..).map(failed));
+        }
+        self.storage.reason = Some(problem.clone());
+        self.state = State::Failed(problem);
+    }
+
+    /// Applies everything that was delivered, and goes on from there.
+    fn apply_inbox(&mut self, now: u64, told: &mut Told, effects: &mut Vec<ReplicaEffect>) {
+        let State::Open(document) = &mut self.state else { return };
+        for delivery in self.inbox.drain(..) {
+            if let Err(error) = document.apply(delivery, &mut self.journal, told) {
+                self.sync.misfit(now, error, effects);
+                break;
+            }
+            self.sync.applied(document.timeline().confirmed());
+        }
+    }
+
+    fn hello(&self, token: String) -> Option<Hello> {
+        let State::Open(document) = &self.state else { return None };
+        let identity = document.identity();
+        Some(Hello {
+            min_version: PROTOCOL_VERSION,
+            max_version: PROTOCOL_VERSION,
+            document: self.config.document.clone(),
+            client: identity.client,
+            secret: identity.secret,
+            definition: self.config.definition.name.clone(),
+            hash: self.config.definition.hash(),
+            token,
+            position: document.position().filter(|_| !self.sync.distrusts()),
+            confirmed: document.acknowledged(),
+        })
+    }
+
+    fn status(&self) -> Status {
+        let (connection, connection_problem) = self.sync.connection();
+        let mut status = Status {
+            ready: false,
+            lsn: Lsn(0),
+            pending: 0,
+            connection,
+            connection_problem,
+            storage: self.storage.clone(),
+            rejections: Vec::new(),
+        };
+        match &self.state {
+            State::Opening { .. } => {}
+            State::Open(document) => {
+                status.ready = true;
+                status.lsn = document.position().map_or(Lsn(0), |position| position.lsn);
+                status.pending = document.timeline().len() as u64;
+                status.rejections = document.rejections().to_vec();
+            }
+            State::Failed(problem) => status.storage.reason = Some(problem.clone()),
+        }
+        status
+    }
+}

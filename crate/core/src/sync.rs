@@ -1,0 +1,271 @@
+//! A replica's side of the conversation with its server: connect, greet, catch up, push, notice silence, back off.
+
+use offprint_protocol::message::{CatchUp, ClientMessage, Hello, PROTOCOL_VERSION, ServerMessage, Welcome};
+use offprint_protocol::rpc::{Connection, Problem};
+use offprint_protocol::{Code, CommitBatch, Decode, Encode, Error, JournalId, MutationSeq, Rollup};
+
+use crate::host::ReplicaEffect;
+use crate::timeline::Timeline;
+
+/// How many bytes of mutations may be unanswered.
+const WINDOW: usize = 256 << 10;
+/// After this much silence the server is asked for a sign of life; after twice as much it is given up. Milliseconds.
+const SILENCE: u64 = 15_000;
+/// The first and the longest wait between attempts, in milliseconds.
+const BACK_OFF: (u64, u64) = (250, 30_000);
+
+/// Something whole that the server delivered, to be applied in order.
+#[derive(Debug)]
+pub(crate) enum Delivery {
+    /// Commits on top of what is here.
+    Commits(CommitBatch),
+    /// All parts of a rollup.
+    Rollup { journal: JournalId, parts: Vec<Rollup> },
+}
+
+#[derive(Debug)]
+enum State {
+    /// No server was named, or the document is not ready.
+    Off,
+    /// Waiting until this time before the next attempt.
+    Waiting { until: u64 },
+    /// The socket is being opened.
+    Opening,
+    /// Hello is sent.
+    Greeting,
+    /// Welcome came; what it announced has not been applied yet.
+    CatchingUp { welcome: Welcome },
+    /// In step.
+    Online { sent: MutationSeq },
+}
+
+/// The conversation.
+#[derive(Debug)]
+pub(crate) struct Sync {
+    state: State,
+    attempts: u32,
+    problem: Option<Problem>,
+    /// The parts of a rollup that have come so far.
+    parts: Vec<Rollup>,
+    /// The history that the server is in.
+    journal: JournalId,
+    /// What is here cannot be built upon: ask for everything.
+    distrust: bool,
+    heard: u64,
+    asked: bool,
+    jitter: [u8; 32],
+}
+
+impl Sync {
+    pub(crate) fn new(entropy: &[u8; 32]) -> Self {
+        Self {
+            state: State::Off,
+            attempts: 0,
+            problem: None,
+            parts: Vec::new(),
+            journal: JournalId([0; 16]),
+            distrust: false,
+            heard: 0,
+            asked: false,
+            jitter: blake3::derive_key("offprint sync jitter v1", entropy),
+        }
+    }
+
+    /// The state as the app sees it.
+    pub(crate) fn connection(&self) -> (Connection, Option<Problem>) {
+        let connection = match self.state {
+            State::Off => Connection::None,
+            State::Waiting { .. } => Connection::Offline,
+            State::Opening if self.attempts > 0 => Connection::Offline,
+            State::Opening | State::Greeting | State::CatchingUp { .. } => Connection::Connecting,
+            State::Online { .. } => Connection::Online,
+        };
+        (connection, self.problem.clone())
+    }
+
+    /// Whether what is here must not be named in the next Hello.
+    pub(crate) fn distrusts(&self) -> bool {
+        self.distrust
+    }
+
+    /// Connects now, unless that is under way.
+    pub(crate) fn connect(&mut self, effects: &mut Vec<ReplicaEffect>) {
+        if matches!(self.state, State::Off | State::Waiting { .. }) {
+            self.state = State::Opening;
+            effects.push(ReplicaEffect::Connect);
+        }
+    }
+
+    /// Connects now if it was waiting; asks for a sign of life if it believes to be connected.
+    pub(crate) fn nudge(&mut self, effects: &mut Vec<ReplicaEffect>) {
+        match self.state {
+            State::Waiting { .. } => self.connect(effects),
+            State::Online { .. } if !self.asked => self.ping(effects),
+            _ => {}
+        }
+    }
+
+    /// The socket is open: greets.
+    pub(crate) fn opened(&mut self, now: u64, hello: Hello, effects: &mut Vec<ReplicaEffect>) {
+        if !matches!(self.state, State::Opening) {
+            return;
+        }
+        self.state = State::Greeting;
+        self.parts.clear();
+        self.heard = now;
+        self.asked = false;
+        effects.push(ReplicaEffect::Send(ClientMessage::Hello(hello).to_bytes()));
+    }
+
+    /// A frame came: gives what it completes. An error has already ended the session.
+    pub(crate) fn frame(
+        &mut self,
+        now: u64,
+        frame: &[u8],
+        effects: &mut Vec<ReplicaEffect>,
+    ) -> Option<Delivery> {
+        self.heard = now;
+        self.asked = false;
+        let result = ServerMessage::from_bytes(frame).and_then(|message| self.message(now, message, effects));
+        result.unwrap_or_else(|error| {
+            self.give_up(now, error.into(), effects);
+            None
+        })
+    }
+
+    fn message(
+        &mut self,
+        now: u64,
+        message: ServerMessage,
+        effects: &mut Vec<ReplicaEffect>,
+    ) -> Result<Option<Delivery>, Error> {
+        match (&self.state, message) {
+            // Frames of a session that was given up may still arrive.
+            (State::Off | State::Waiting { .. } | State::Opening, _) => Ok(None),
+            (_, ServerMessage::Refused { code, message }) => {
+                self.give_up(now, Problem { code, message }, effects);
+                Ok(None)
+            }
+            (_, ServerMessage::Pong(_)) => Ok(None),
+            (State::Greeting, ServerMessage::Welcome(welcome)) => {
+                if welcome.version != PROTOCOL_VERSION {
+                    return Err(Error::new(
+                        Code::UnsupportedVersion,
+                        "the server chose another version than offered",
+                    ));
+                }
+                self.journal = welcome.journal;
+                self.state = State::CatchingUp { welcome };
+                Ok(None)
+            }
+            // What follows the catch-up may come before the catch-up was applied, so both may come from here on.
+            (State::CatchingUp { .. } | State::Online { .. }, ServerMessage::Commits(batch))
+                if self.parts.is_empty() =>
+            {
+                Ok(Some(Delivery::Commits(batch)))
+            }
+            (State::CatchingUp { .. } | State::Online { .. }, ServerMessage::Rollup(part)) => {
+                if part.from.0 == 0 && !self.may_reset() {
+                    return Err(Error::new(
+                        Code::BadState,
+                        "the server replaces what is here without having said so",
+                    ));
+                }
+                let last = part.last;
+                self.parts.push(part);
+                let journal = self.journal;
+                Ok(last.then(|| Delivery::Rollup { journal, parts: std::mem::take(&mut self.parts) }))
+            }
+            _ => Err(Error::new(Code::BadState, "the server sent a message that is not allowed now")),
+        }
+    }
+
+    fn may_reset(&self) -> bool {
+        matches!(&self.state, State::CatchingUp { welcome } if welcome.catch_up == CatchUp::Reset)
+    }
+
+    /// What the server delivered is applied: if it was the catch-up, pushing may begin.
+    pub(crate) fn applied(&mut self, confirmed: MutationSeq) {
+        if matches!(self.state, State::CatchingUp { .. }) {
+            self.state = State::Online { sent: confirmed };
+            self.attempts = 0;
+            self.problem = None;
+            self.distrust = false;
+        }
+    }
+
+    /// What the server delivered does not fit: start over, from nothing if that is what it takes.
+    pub(crate) fn misfit(&mut self, now: u64, error: Error, effects: &mut Vec<ReplicaEffect>) {
+        self.distrust = true;
+        self.give_up(now, error.into(), effects);
+    }
+
+    /// Sends what may be sent.
+    pub(crate) fn push(&mut self, timeline: &Timeline, effects: &mut Vec<ReplicaEffect>) {
+        let State::Online { sent } = &mut self.state else { return };
+        *sent = (*sent).max(timeline.confirmed());
+        let mutations = timeline.sendable(*sent, WINDOW);
+        if let Some(last) = mutations.last() {
+            *sent = last.seq;
+            effects.push(ReplicaEffect::Send(ClientMessage::Push(mutations).to_bytes()));
+        }
+    }
+
+    /// The socket is closed, or could not be opened.
+    pub(crate) fn closed(&mut self, now: u64, problem: Option<Problem>) {
+        if matches!(self.state, State::Off | State::Waiting { .. }) {
+            return;
+        }
+        if problem.is_some() {
+            self.problem = problem;
+        }
+        self.back_off(now);
+    }
+
+    /// Closes the socket and tries again later.
+    fn give_up(&mut self, now: u64, problem: Problem, effects: &mut Vec<ReplicaEffect>) {
+        effects.push(ReplicaEffect::Disconnect);
+        self.problem = Some(problem);
+        self.back_off(now);
+    }
+
+    fn back_off(&mut self, now: u64) {
+        let (first, longest) = BACK_OFF;
+        let wait = first.saturating_mul(1 << self.attempts.min(16)).min(longest);
+        self.attempts += 1;
+        self.jitter = *blake3::hash(&self.jitter).as_bytes();
+        // Between half and all of it, so that clients of a restarted server do not come back at once.
+        let wait = wait / 2 + wait * u64::from(self.jitter[0]) / 512;
+        self.state = State::Waiting { until: now.saturating_add(wait) };
+    }
+
+    /// Does what is due.
+    pub(crate) fn tick(&mut self, now: u64, effects: &mut Vec<ReplicaEffect>) {
+        match self.state {
+            State::Waiting { until } if until <= now => self.connect(effects),
+            State::Online { .. } | State::Greeting | State::CatchingUp { .. } => {
+                if now >= self.heard.saturating_add(2 * SILENCE) {
+                    let silent = Error::new(Code::Unreachable, "the server has been silent for too long");
+                    self.give_up(now, silent.into(), effects);
+                } else if now >= self.heard.saturating_add(SILENCE) && !self.asked {
+                    self.ping(effects);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// When [`Sync::tick`] has something to do next.
+    pub(crate) fn due(&self) -> Option<u64> {
+        match self.state {
+            State::Off | State::Opening => None,
+            State::Waiting { until } => Some(until),
+            _ => Some(self.heard.saturating_add(if self.asked { 2 * SILENCE } else { SILENCE })),
+        }
+    }
+
+    fn ping(&mut self, effects: &mut Vec<ReplicaEffect>) {
+        self.asked = true;
+        effects.push(ReplicaEffect::Send(ClientMessage::Ping(self.heard).to_bytes()));
+    }
+}

@@ -1,0 +1,209 @@
+//! A client's pending mutations, in order, and how far each has come.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use offprint_protocol::{Encode, Mutation, MutationSeq, RequestNo, TabId};
+
+use crate::journal::Ticket;
+use crate::record::PendingMutation;
+
+/// The pending mutations of one client, contiguous from the first undecided one.
+#[derive(Debug)]
+pub(crate) struct Timeline {
+    confirmed: MutationSeq,
+    entries: VecDeque<Entry>,
+    requests: BTreeMap<(TabId, RequestNo), MutationSeq>,
+    /// How many entries, from the front, are known to be flushed.
+    durable: usize,
+}
+
+/// A pending mutation and when it is durable.
+#[derive(Debug)]
+struct Entry {
+    pending: PendingMutation,
+    ticket: Ticket,
+    size: usize,
+}
+
+impl Timeline {
+    /// The timeline after recovery: everything recovered is durable.
+    pub(crate) fn new(confirmed: MutationSeq, pending: Vec<PendingMutation>) -> Self {
+        let mut timeline =
+            Self { confirmed, entries: VecDeque::new(), requests: BTreeMap::new(), durable: 0 };
+        for pending in pending {
+            timeline.push(pending, Ticket(0));
+        }
+        timeline.durable = timeline.entries.len();
+        timeline
+    }
+
+    /// The last mutation that was confirmed or rejected.
+    pub(crate) fn confirmed(&self) -> MutationSeq {
+        self.confirmed
+    }
+
+    /// The number that the next mutation gets.
+    pub(crate) fn next_seq(&self) -> MutationSeq {
+        self.last().next()
+    }
+
+    /// The last mutation that was made.
+    fn last(&self) -> MutationSeq {
+        self.entries.back().map_or(self.confirmed, |entry| entry.pending.mutation.seq)
+    }
+
+    /// Appends a mutation that becomes durable with `ticket`.
+    pub(crate) fn push(&mut self, pending: PendingMutation, ticket: Ticket) {
+        assert!(
+            pending.mutation.seq == self.next_seq(),
+            "BUG: a mutation's number does not follow the last one"
+        );
+        let size = pending.mutation.to_bytes().len();
+        self.requests.insert((pending.tab, pending.request), pending.mutation.seq);
+        self.entries.push_back(Entry { pending, ticket, size });
+    }
+
+    /// The number of pending mutations.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The pending mutations, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &PendingMutation> {
+        self.entries.iter().map(|entry| &entry.pending)
+    }
+
+    /// Which pending mutation a request made.
+    pub(crate) fn request(&self, tab: TabId, request: RequestNo) -> Option<MutationSeq> {
+        self.requests.get(&(tab, request)).copied()
+    }
+
+    /// Whether the mutation is flushed, or decided, which it can only be after a flush.
+    pub(crate) fn is_durable(&self, seq: MutationSeq) -> bool {
+        seq <= self.confirmed || self.index_of(seq) < self.durable
+    }
+
+    /// Whether the mutation is neither confirmed nor rejected.
+    pub(crate) fn is_pending(&self, seq: MutationSeq) -> bool {
+        seq > self.confirmed && seq <= self.last()
+    }
+
+    /// Marks what is flushed up to `ticket` and gives what became durable by that.
+    pub(crate) fn flushed(&mut self, ticket: Ticket) -> impl Iterator<Item = &PendingMutation> {
+        let before = self.durable;
+        while self.entries.get(self.durable).is_some_and(|entry| entry.ticket <= ticket) {
+            self.durable += 1;
+        }
+        self.entries.range(before..self.durable).map(|entry| &entry.pending)
+    }
+
+    /// Takes out every mutation up to `through`.
+    pub(crate) fn decided(&mut self, through: MutationSeq) -> Vec<PendingMutation> {
+        let count = self.entries.partition_point(|entry| entry.pending.mutation.seq <= through);
+        self.durable = self.durable.saturating_sub(count);
+        self.confirmed = self.confirmed.max(through);
+        let decided: Vec<_> = self.entries.drain(..count).map(|entry| entry.pending).collect();
+        for pending in &decided {
+            self.requests.remove(&(pending.tab, pending.request));
+        }
+        decided
+    }
+
+    /// Durable mutations after `sent` for the next push: as many as keep what is unanswered (from `confirmed` on)
+    /// within `window` bytes, but at least one if nothing is unanswered.
+    pub(crate) fn sendable(&self, sent: MutationSeq, window: usize) -> Vec<Mutation> {
+        let start = self.index_of(sent.next());
+        let mut unanswered: usize = self.entries.range(..start).map(|entry| entry.size).sum();
+        let mut mutations = Vec::new();
+        for entry in self.entries.range(start.min(self.durable)..self.durable) {
+            if unanswered > 0 && unanswered + entry.size > window {
+                break;
+            }
+            unanswered += entry.size;
+            mutations.push(entry.pending.mutation.clone());
+        }
+        mutations
+    }
+
+    fn index_of(&self, seq: MutationSeq) -> usize {
+        let index = seq.0.saturating_sub(self.confirmed.0 + 1);
+        usize::try_from(index).map_or(self.entries.len(), |index| index.min(self.entries.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use offprint_protocol::Epoch;
+
+    use super::*;
+
+    fn pending(seq: u64) -> PendingMutation {
+        PendingMutation {
+            epoch: Epoch(1),
+            tab: TabId([0; 16]),
+            request: RequestNo(seq),
+            mutation: Mutation { seq: MutationSeq(seq), at: 0, name: "m".repeat(94), args: vec![] },
+        }
+    }
+
+    fn timeline(count: u64) -> Timeline {
+        let mut timeline = Timeline::new(MutationSeq(10), vec![]);
+        for seq in 11..11 + count {
+            timeline.push(pending(seq), Ticket(seq));
+        }
+        timeline
+    }
+
+    fn seqs(mutations: &[Mutation]) -> Vec<u64> {
+        mutations.iter().map(|mutation| mutation.seq.0).collect()
+    }
+
+    #[test]
+    fn only_flushed_mutations_are_sent() {
+        let mut timeline = timeline(3);
+        assert!(timeline.sendable(MutationSeq(10), 1000).is_empty());
+        assert_eq!(timeline.flushed(Ticket(12)).count(), 2);
+        assert_eq!(seqs(&timeline.sendable(MutationSeq(10), 1000)), [11, 12]);
+        assert_eq!(seqs(&timeline.sendable(MutationSeq(11), 1000)), [12]);
+        assert!(timeline.sendable(MutationSeq(12), 1000).is_empty());
+    }
+
+    #[test]
+    fn the_window_refills_when_mutations_are_decided() {
+        let mut timeline = timeline(500);
+        assert_eq!(timeline.flushed(Ticket(u64::MAX)).count(), 500);
+        let mut sent = MutationSeq(10);
+        let mut total = 0;
+        loop {
+            let batch = timeline.sendable(sent, 1000);
+            if batch.is_empty() {
+                break;
+            }
+            total += batch.len();
+            assert!(batch.len() <= 10);
+            sent = batch.last().expect("not empty").seq;
+            assert!(timeline.sendable(sent, 1000).is_empty());
+            assert_eq!(timeline.decided(sent).len(), batch.len());
+        }
+        assert_eq!(total, 500);
+    }
+
+    #[test]
+    fn a_mutation_larger_than_the_window_is_sent_alone() {
+        let mut timeline = timeline(2);
+        let _ = timeline.flushed(Ticket(u64::MAX)).count();
+        assert_eq!(seqs(&timeline.sendable(MutationSeq(10), 1)), [11]);
+        assert!(timeline.sendable(MutationSeq(11), 1).is_empty());
+    }
+
+    #[test]
+    fn what_is_decided_ahead_of_the_device_counts_as_durable() {
+        let mut timeline = timeline(3);
+        assert_eq!(timeline.decided(MutationSeq(12)).len(), 2);
+        assert!(timeline.is_durable(MutationSeq(12)));
+        assert!(!timeline.is_durable(MutationSeq(13)));
+        assert_eq!(timeline.next_seq(), MutationSeq(14));
+        assert_eq!(timeline.flushed(Ticket(13)).count(), 1);
+        assert!(timeline.decided(MutationSeq(20)).len() == 1 && timeline.next_seq() == MutationSeq(21));
+    }
+}

@@ -1,0 +1,360 @@
+//! A replica's or primary's journal on a disk that fails, and beside it what every ticket stands for.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+
+use offprint_core::disk::{DiskAnswer, FileName};
+use offprint_core::disk_memory::DiskMemory;
+use offprint_core::image::Image;
+use offprint_core::journal::{Identity, Journal, JournalConfig, Recovered, Role, Ticket};
+use offprint_core::ledger::Ledger;
+use offprint_core::record::{PendingMutation, Record};
+use offprint_protocol::{
+    Argument, CommitBatch, DocumentId, Epoch, Error, JournalId, Mutation, MutationSeq, Outcome, Page, PageNo,
+    Rejection, RequestNo, Rollup, TabId, Touched, Value,
+};
+
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        let mut random = Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d | 1);
+        random.below(2);
+        random
+    }
+
+    /// 0 to `below - 1`.
+    pub fn below(&mut self, below: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) % below.max(1)
+    }
+
+    pub fn noise(&mut self) -> Page {
+        let bytes: Vec<u8> =
+            (0..512).flat_map(|_| (self.below(u64::MAX) << 16 | self.below(1 << 16)).to_le_bytes()).collect();
+        Page::from_slice(&bytes).unwrap()
+    }
+}
+
+/// What a recovered document has to say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    pub image: Image,
+    pub pending: Vec<PendingMutation>,
+    pub ledger: Ledger,
+}
+
+pub struct Device {
+    pub role: Role,
+    pub disk: DiskMemory,
+    pub journal: Journal,
+    pub random: Random,
+    pub identity: Option<Identity>,
+    /// What is true after each ticket of this life; the first is what was true before it.
+    pub states: Vec<State>,
+    /// The highest epoch that was durable.
+    pub durable_epoch: Epoch,
+    pub ever_durable: bool,
+    pub now: State,
+    pub lives: u64,
+    pub is_open: bool,
+    requests: u64,
+    pub log: Vec<String>,
+}
+
+pub fn document() -> DocumentId {
+    DocumentId::new("team-42").unwrap()
+}
+
+pub fn journal(role: Role, life: u64) -> Journal {
+    let mut entropy = [7; 32];
+    entropy[..8].copy_from_slice(&life.to_le_bytes());
+    Journal::open(JournalConfig { document: document(), role, entropy })
+}
+
+/// Runs the open's reads; gives what was recovered.
+pub fn recover(journal: &mut Journal, disk: &mut DiskMemory) -> Result<Recovered, Error> {
+    loop {
+        let batch = journal.next_batch().expect("an open that is not over has a batch");
+        if let Some(recovered) = journal.answer(disk.run(&batch))? {
+            return Ok(recovered);
+        }
+    }
+}
+
+/// Runs everything there is to run.
+pub fn settle(journal: &mut Journal, disk: &mut DiskMemory) {
+    while let Some(batch) = journal.next_batch() {
+        journal.answer(disk.run(&batch)).unwrap();
+    }
+    assert!(journal.is_settled());
+}
+
+impl Device {
+    pub fn new(role: Role, seed: u64) -> Self {
+        let nothing = State { image: Image::none(), pending: Vec::new(), ledger: Ledger::new() };
+        Self {
+            role,
+            disk: DiskMemory::new(seed),
+            journal: journal(role, 1),
+            random: Random::new(seed),
+            identity: None,
+            states: vec![nothing.clone()],
+            durable_epoch: Epoch(0),
+            ever_durable: false,
+            now: nothing,
+            lives: 1,
+            is_open: false,
+            requests: 0,
+            log: Vec::new(),
+        }
+    }
+
+    /// Runs one batch, if there is one.
+    pub fn step(&mut self) -> Result<bool, Error> {
+        let batch = match self.journal.unanswered() {
+            Some(batch) => batch.clone(),
+            None => match self.journal.next_batch() {
+                Some(batch) => batch,
+                None => return Ok(false),
+            },
+        };
+        let DiskAnswer { no, result } = self.disk.run(&batch);
+        let recovered = self.journal.answer(DiskAnswer { no, result });
+        if let Some(recovered) = recovered? {
+            self.opened(recovered);
+        }
+        if self.journal.durable() >= Journal::OPENED {
+            self.ever_durable = true;
+            self.durable_epoch = self.identity.expect("opened").epoch;
+        }
+        Ok(true)
+    }
+
+    pub fn settle(&mut self) -> Result<(), Error> {
+        while self.step()? {}
+        assert!(self.journal.is_settled());
+        assert_eq!(self.journal.durable().0 as usize, self.states.len() - 1);
+        Ok(())
+    }
+
+    /// Another life on the same disk, which may have crashed before.
+    pub fn reopen(&mut self) {
+        self.log.push(format!(
+            "reopen with {:?} of {} durable",
+            self.journal.durable(),
+            self.states.len() - 1
+        ));
+        let durable = self.journal.durable().0 as usize;
+        // What an unanswered batch may have left behind counts as well.
+        self.states.drain(..durable.min(self.states.len() - 1));
+        self.lives += 1;
+        self.is_open = false;
+        self.journal = journal(self.role, self.lives);
+    }
+
+    fn opened(&mut self, recovered: Recovered) {
+        let Recovered { identity, image, pending, ledger, damage, tail, tail_start } = recovered;
+        assert_eq!(damage, None, "{:#?}", self.log);
+        assert!(identity.epoch > self.durable_epoch, "{:#?}", self.log);
+        let found = State { image, pending, ledger };
+        if self.identity.is_some_and(|known| known.client == identity.client) {
+            let fits = self.states.iter().any(|state| *state == found);
+            assert!(fits, "found {found:#?}\nwhich is none of {:#?}\n{:#?}", self.states, self.log);
+        } else {
+            assert!(!self.ever_durable, "another client after a durable open: {:#?}", self.log);
+            assert!(found.pending.is_empty() && found.image.page_count() == 0);
+        }
+        if self.role == Role::Primary {
+            let start = tail_start.or(found.image.position()).expect("a primary has a history");
+            assert_eq!(start.lsn.0 + tail.len() as u64, found.image.lsn().0);
+            assert!(tail.first().is_none_or(|commit| commit.lsn == start.lsn.next()));
+        }
+        self.is_open = true;
+        self.identity = Some(identity);
+        self.now = found.clone();
+        // The open itself is a ticket.
+        self.states = vec![found.clone(), found];
+        self.log.push(format!("opened {:?}", identity.epoch));
+    }
+
+    fn note(&mut self, ticket: Ticket, what: String) {
+        self.log.push(format!("{ticket:?} {what}"));
+        self.states.push(self.now.clone());
+        assert_eq!(ticket.0 as usize, self.states.len() - 1, "{:#?}", self.log);
+    }
+
+    pub fn mutate(&mut self, bytes: usize) -> Ticket {
+        let me = self.identity.expect("open");
+        let last =
+            self.now.pending.last().map_or(self.now.ledger.through(me.client), |last| last.mutation.seq);
+        self.requests += 1;
+        let value = Value::Text(format!("life {} {}", self.lives, "x".repeat(bytes)));
+        let pending = PendingMutation {
+            epoch: me.epoch,
+            tab: TabId([5; 16]),
+            request: RequestNo(self.requests),
+            mutation: Mutation {
+                seq: last.next(),
+                at: 1_000 + self.requests,
+                name: "add".into(),
+                args: vec![Argument { name: "title".into(), value }],
+            },
+        };
+        let ticket = self.journal.append(&Record::Mutation(pending.clone())).unwrap();
+        self.now.ledger.answer(pending.tab, pending.request, pending.mutation.seq);
+        let what = format!("mutate {}", pending.mutation.seq);
+        self.now.pending.push(pending);
+        self.note(ticket, what);
+        ticket
+    }
+
+    /// A transaction's worth of changed pages on top of `image`.
+    fn transaction(&mut self, image: &Image, pages: u64) -> offprint_protocol::Commit {
+        let mut changed = BTreeMap::new();
+        let grow = self.random.below(3) as u32;
+        let shrink = if self.random.below(5) == 0 { self.random.below(6) as u32 } else { 0 };
+        let page_count = (image.page_count() + grow).saturating_sub(shrink).max(1);
+        for _ in 0..1 + self.random.below(pages) {
+            let no = PageNo(1 + self.random.below(u64::from(page_count)) as u32);
+            let page = match image.page(no) {
+                Some(page) if self.random.below(3) > 0 => {
+                    let mut page = page.clone();
+                    page.make_mut()[self.random.below(4096) as usize] ^= 1 + self.random.below(255) as u8;
+                    page
+                }
+                _ => self.random.noise(),
+            };
+            changed.insert(no, page);
+        }
+        image.commit_of(&changed, page_count, Touched::All)
+    }
+
+    fn outcome(&mut self) -> Vec<Outcome> {
+        let client = self.identity.expect("open").client;
+        let count = self.random.below(self.now.pending.len() as u64 + 1) as usize;
+        let decided: Vec<_> = self.now.pending.drain(..count).collect();
+        let Some(last) = decided.last() else { return Vec::new() };
+        let through = last.mutation.seq;
+        let rejections = decided
+            .iter()
+            .filter(|pending| pending.mutation.seq.0.is_multiple_of(3))
+            .map(|pending| Rejection {
+                seq: pending.mutation.seq,
+                name: "add".into(),
+                code: "constraint".into(),
+                message: "no".into(),
+            })
+            .collect();
+        vec![Outcome { client, through, rejections }]
+    }
+
+    pub fn commits(&mut self, count: u64, pages: u64) {
+        if self.now.image.position().is_none() {
+            return;
+        }
+        let outcomes = if self.role == Role::Replica { self.outcome() } else { Vec::new() };
+        let mut commits = Vec::new();
+        for _ in 0..count {
+            let commit = self.transaction(&self.now.image.clone(), pages);
+            self.now.image.apply_commit(&commit).unwrap();
+            commits.push(commit);
+        }
+        outcomes.iter().for_each(|outcome| self.now.ledger.decide(outcome).unwrap());
+        let ticket = self.journal.append(&Record::Commits(CommitBatch { outcomes, commits })).unwrap();
+        self.note(ticket, format!("commits up to {}", self.now.image.lsn()));
+    }
+
+    pub fn rollup(&mut self) {
+        let Some(position) = self.now.image.position() else { return };
+        let mut image = self.now.image.clone();
+        for _ in 0..3 {
+            let commit = self.transaction(&image, 5);
+            image.apply_commit(&commit).unwrap();
+        }
+        let mut parts: Vec<Rollup> = image.rollup_since(position.lsn, 9000);
+        let outcomes = self.outcome();
+        // Not decided before the last part is there.
+        let drained = std::mem::replace(&mut self.now.pending, self.states.last().unwrap().pending.clone());
+        parts.last_mut().unwrap().outcomes = outcomes.clone();
+        for part in parts {
+            let ticket = self.journal.append(&Record::Rollup(part.clone())).unwrap();
+            if part.last {
+                self.now
+                    .image
+                    .apply_rollup(position.journal, &image.rollup_since(position.lsn, 1 << 20))
+                    .unwrap();
+                assert_eq!(self.now.image, image);
+                self.now.pending = drained.clone();
+                outcomes.iter().for_each(|outcome| self.now.ledger.decide(outcome).unwrap());
+            }
+            self.note(ticket, format!("rollup part of {} to {}", position.lsn, part.to));
+        }
+    }
+
+    pub fn dismiss(&mut self) {
+        let client = self.identity.expect("open").client;
+        let Some(seq) = self.now.ledger.rejections(client).first().map(|rejection| rejection.seq) else {
+            return;
+        };
+        self.now.ledger.dismiss(client, seq);
+        let ticket = self.journal.append(&Record::Dismiss(seq)).unwrap();
+        self.note(ticket, format!("dismiss {seq}"));
+    }
+
+    pub fn checkpoint(&mut self) {
+        let State { image, pending, ledger } = &self.now;
+        let ticket = self.journal.checkpoint(image, ledger, pending);
+        self.note(ticket, "checkpoint".into());
+    }
+
+    /// Another history, of up to `pages` pages.
+    pub fn reset(&mut self, pages: u64) {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&self.random.below(u64::MAX).to_le_bytes());
+        let mut image = Image::empty(JournalId(id));
+        let changed = (1..=pages as u32).map(|no| (PageNo(no), self.random.noise())).collect();
+        let commit = image.commit_of(&changed, pages as u32, Touched::All);
+        image.apply_commit(&commit).unwrap();
+        self.now.image = image;
+        let State { image, pending, ledger } = &self.now;
+        let ticket = self.journal.reset(image, ledger, pending);
+        self.note(ticket, "reset".into());
+    }
+
+    /// One of the above.
+    pub fn anything(&mut self) {
+        match (self.random.below(16), self.role) {
+            (0..6, Role::Replica) => {
+                let bytes = self.random.below(700) as usize;
+                self.mutate(bytes);
+            }
+            (6..10, _) | (0..6, Role::Primary) => {
+                let count = self.random.below(3);
+                self.commits(count, 4);
+            }
+            (10, Role::Replica) => self.rollup(),
+            (11, Role::Replica) => self.dismiss(),
+            (12, Role::Replica) => {
+                let pages = 1 + self.random.below(12);
+                self.reset(pages);
+            }
+            _ => self.checkpoint(),
+        }
+    }
+}
+
+/// Cuts the zeros that the logs were filled up with, so that reading them is quick.
+pub fn cut_logs(disk: &mut DiskMemory) {
+    for file in [FileName::Log0, FileName::Log1] {
+        let used = disk.bytes(file).iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let bytes = disk.bytes(file)[..used].to_vec();
+        disk.replace(file, bytes);
+    }
+}
+
+pub fn seq(pending: &PendingMutation) -> MutationSeq {
+    pending.mutation.seq
+}

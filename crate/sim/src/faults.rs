@@ -1,0 +1,82 @@
+//! What can go wrong, and how often it did: a fault that is planned and never fires is a hole in the test.
+
+use std::fmt;
+
+/// A kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// A whole client dies: hub, disk and tabs; unflushed sectors are lost, kept or torn.
+    ClientCrash,
+    /// Only the hub dies; its tabs come back to a fresh one and repeat what is unanswered.
+    HubCrash,
+    /// The disk dies with a batch under way, which the next disk is given again.
+    DiskLost,
+    /// A disk call fails.
+    DiskError,
+    /// The server dies; unflushed sectors are lost, kept or torn.
+    ServerCrash,
+    /// A socket is cut; what was under way is lost.
+    Cut,
+    /// A frame is lost inside an open socket.
+    Drop,
+    /// A frame comes twice.
+    Duplicate,
+    /// A frame overtakes another.
+    Reorder,
+    /// The server loses its files and starts a new history.
+    ServerWipe,
+}
+
+impl Fault {
+    /// Every kind.
+    pub const ALL: [Fault; 10] = [
+        Fault::ClientCrash,
+        Fault::HubCrash,
+        Fault::DiskLost,
+        Fault::DiskError,
+        Fault::ServerCrash,
+        Fault::Cut,
+        Fault::Drop,
+        Fault::Duplicate,
+        Fault::Reorder,
+        Fault::ServerWipe,
+    ];
+}
+
+/// How often each kind fired.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Faults([u64; Fault::ALL.len()]);
+
+impl Faults {
+    /// Counts one.
+    pub fn fired(&mut self, fault: Fault) {
+        self.0[fault as usize] += 1;
+    }
+
+    /// How often a kind fired.
+    pub fn count(&self, fault: Fault) -> u64 {
+        self.0[fault as usize]
+    }
+
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Faults) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs;
+        }
+    }
+
+    /// The kinds that never fired.
+    pub fn missing(&self) -> Vec<Fault> {
+        Fault::ALL.into_iter().filter(|fault| self.count(*fault) == 0).collect()
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, fault) in Fault::ALL.into_iter().enumerate() {
+            let space = if index == 0 { "" } else { " " };
+            write!(f, "{space}{fault:?}={}", self.count(fault))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,82 @@
+//! The simulated network: sockets whose frames arrive in order, unless a fault says otherwise.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use offprint_protocol::SessionNo;
+
+use crate::faults::{Fault, Faults};
+use crate::random::Random;
+
+/// One open socket.
+#[derive(Debug, Default)]
+pub struct Socket {
+    /// Whose.
+    pub client: usize,
+    /// Whether the server has taken its Hello.
+    pub greeted: bool,
+    /// Frames under way to the server.
+    pub up: VecDeque<Vec<u8>>,
+    /// Frames under way to the client.
+    pub down: VecDeque<Vec<u8>>,
+    /// Closed by the server: ends when `down` has arrived.
+    pub closing: bool,
+}
+
+/// All sockets.
+#[derive(Debug, Default)]
+pub struct Network {
+    sockets: BTreeMap<SessionNo, Socket>,
+    last: u64,
+}
+
+impl Network {
+    /// Opens a socket.
+    pub fn open(&mut self, client: usize) -> SessionNo {
+        self.last += 1;
+        let no = SessionNo(self.last);
+        self.sockets.insert(no, Socket { client, ..Socket::default() });
+        no
+    }
+
+    /// A socket, if it is still open.
+    pub fn get(&mut self, no: SessionNo) -> Option<&mut Socket> {
+        self.sockets.get_mut(&no)
+    }
+
+    /// Ends a socket with all that is under way.
+    pub fn cut(&mut self, no: SessionNo) -> Option<Socket> {
+        self.sockets.remove(&no)
+    }
+
+    /// The sockets that are open.
+    pub fn all(&self) -> Vec<SessionNo> {
+        self.sockets.keys().copied().collect()
+    }
+
+    /// Takes the next frame off a queue, perhaps losing, repeating or overtaking one.
+    pub fn next_frame(
+        queue: &mut VecDeque<Vec<u8>>,
+        random: &mut Random,
+        hostile: bool,
+        faults: &mut Faults,
+    ) -> Option<Vec<u8>> {
+        if hostile && !queue.is_empty() && random.one_in(400) {
+            match random.below(3) {
+                0 => {
+                    faults.fired(Fault::Drop);
+                    queue.pop_front();
+                }
+                1 => {
+                    faults.fired(Fault::Duplicate);
+                    return queue.front().cloned();
+                }
+                _ if queue.len() > 1 => {
+                    faults.fired(Fault::Reorder);
+                    queue.swap(0, 1);
+                }
+                _ => {}
+            }
+        }
+        queue.pop_front()
+    }
+}

@@ -1,0 +1,551 @@
+//! One run: clients with tabs and disks, a server with its disk, sockets between them, chance, and oracles.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use offprint_core::disk::DiskBatch;
+use offprint_core::disk_memory::DiskMemory;
+use offprint_core::host::{
+    PrimaryConfig, PrimaryEffect, PrimaryInput, ReplicaConfig, ReplicaEffect, ReplicaInput,
+};
+use offprint_core::{Primary, Replica};
+use offprint_protocol::message::ClientMessage;
+use offprint_protocol::rpc::{Connection, Request, Status, StorageKind, TabEvent};
+use offprint_protocol::{Decode, DocumentId, MutationSeq, RequestNo, SessionNo, TabId};
+
+use crate::book::Book;
+use crate::faults::{Fault, Faults};
+use crate::inspect::{Contents, first_difference, same_rows};
+use crate::network::Network;
+use crate::random::Random;
+use crate::tab::Tab;
+use crate::workload;
+
+/// What a run is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// The seed: the whole run follows from it.
+    pub seed: u64,
+    /// How many clients.
+    pub clients: usize,
+    /// How many steps with faults, before everything has to settle.
+    pub steps: usize,
+    /// Whether the server may lose its files.
+    pub wipe: bool,
+}
+
+/// What a run did.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Steps taken, settling included.
+    pub steps: usize,
+    /// Mutations asked for.
+    pub mutations: usize,
+    /// Commits of the primary at the end.
+    pub commits: u64,
+    /// Faults fired.
+    pub faults: Faults,
+}
+
+struct Client {
+    replica: Replica,
+    disk: DiskMemory,
+    batches: VecDeque<DiskBatch>,
+    has_disk: bool,
+    tabs: Vec<Tab>,
+    socket: Option<SessionNo>,
+    connecting: bool,
+    wake: Option<u64>,
+    status: Option<Status>,
+}
+
+struct Server {
+    primary: Primary,
+    disk: DiskMemory,
+    batches: VecDeque<DiskBatch>,
+}
+
+/// The world of one run.
+pub struct World {
+    plan: Plan,
+    random: Random,
+    now: u64,
+    clients: Vec<Client>,
+    server: Server,
+    network: Network,
+    book: Book,
+    faults: Faults,
+    tokens: u64,
+    hostile: bool,
+}
+
+fn document() -> DocumentId {
+    DocumentId::new("sim").expect("BUG: a legal id")
+}
+
+fn new_replica(random: &mut Random) -> Replica {
+    let config = ReplicaConfig {
+        document: document(),
+        definition: workload::definition(),
+        server: true,
+        entropy: random.entropy(),
+    };
+    Replica::new(config).expect("BUG: the workload's definition is good")
+}
+
+fn new_primary(random: &mut Random) -> Primary {
+    let config =
+        PrimaryConfig { document: document(), definition: workload::definition(), entropy: random.entropy() };
+    Primary::new(config).expect("BUG: the workload's definition is good")
+}
+
+impl World {
+    /// Runs a plan to its end, or to the first violation.
+    pub fn run(plan: Plan) -> Result<Report, String> {
+        let mut random = Random::new(plan.seed);
+        let server = Server {
+            primary: new_primary(&mut random),
+            disk: DiskMemory::new(random.bits()),
+            batches: VecDeque::new(),
+        };
+        let mut world = World {
+            plan,
+            now: 1_700_000_000_000,
+            clients: Vec::new(),
+            server,
+            network: Network::default(),
+            book: Book::default(),
+            faults: Faults::default(),
+            tokens: 0,
+            hostile: true,
+            random,
+        };
+        world.tell_server(vec![])?;
+        for _ in 0..plan.clients {
+            world.add_client()?;
+        }
+        for _ in 0..plan.steps {
+            world.step()?;
+        }
+        world.hostile = false;
+        let settling = world.settle()?;
+        world.check_end()?;
+        Ok(Report {
+            steps: plan.steps + settling,
+            mutations: world.book.len(),
+            commits: world.server.primary.position().map_or(0, |position| position.lsn.0),
+            faults: world.faults,
+        })
+    }
+
+    fn add_client(&mut self) -> Result<(), String> {
+        let replica = new_replica(&mut self.random);
+        let disk = DiskMemory::new(self.random.bits());
+        self.clients.push(Client {
+            replica,
+            disk,
+            batches: VecDeque::new(),
+            has_disk: false,
+            tabs: Vec::new(),
+            socket: None,
+            connecting: false,
+            wake: None,
+            status: None,
+        });
+        self.add_tabs(self.clients.len() - 1)
+    }
+
+    fn add_tabs(&mut self, client: usize) -> Result<(), String> {
+        for _ in 0..1 + self.random.below(2) {
+            let mut id = [0; 16];
+            id.copy_from_slice(&self.random.entropy()[..16]);
+            let mut tab = Tab::new(TabId(id));
+            let asked: Vec<_> =
+                (0..).zip(workload::queries()).map(|(no, query)| tab.subscribe(no, query)).collect();
+            let tab_id = tab.id;
+            self.clients[client].tabs.push(tab);
+            let here = std::iter::once(ReplicaInput::TabHere { tab: tab_id });
+            let asks =
+                asked.into_iter().map(|(no, request)| ReplicaInput::Request { tab: tab_id, no, request });
+            self.tell_client(client, here.chain(asks).collect())?;
+        }
+        Ok(())
+    }
+
+    /// One thing happens.
+    fn step(&mut self) -> Result<(), String> {
+        self.now += self.random.below(20) as u64;
+        let client = self.random.below(self.clients.len());
+        match self.random.below(100) {
+            0..18 if self.hostile => self.mutate(client),
+            0..40 => self.run_disk(client),
+            40..55 => self.run_server_disk(),
+            55..85 => self.move_frame(),
+            85..92 => self.connect(client),
+            92..98 => self.wake(client),
+            _ if self.hostile && self.random.one_in(4) => self.fault(client),
+            _ => self.check_client(client),
+        }
+    }
+
+    fn mutate(&mut self, client: usize) -> Result<(), String> {
+        let burst = if self.random.one_in(10) { 20 } else { 1 };
+        let mut inputs = Vec::new();
+        for _ in 0..1 + self.random.below(burst) {
+            let token = format!("t{}", self.tokens);
+            self.tokens += 1;
+            self.book.asked(&token, client);
+            let request = workload::mutation(&mut self.random, &token);
+            let tabs = &mut self.clients[client].tabs;
+            let at = self.random.below(tabs.len());
+            let tab = &mut tabs[at];
+            let (no, request) = tab.ask(request, Some(token));
+            inputs.push(ReplicaInput::Request { tab: tab.id, no, request });
+        }
+        self.tell_client(client, inputs)
+    }
+
+    /// Hands inputs to a client's hub and carries the effects out.
+    fn tell_client(&mut self, at: usize, inputs: Vec<ReplicaInput>) -> Result<(), String> {
+        let mut effects = Vec::new();
+        self.clients[at].replica.handle(self.now, inputs, &mut effects);
+        for effect in effects {
+            let client = &mut self.clients[at];
+            match effect {
+                ReplicaEffect::Tab { tab, event } => {
+                    if let TabEvent::Status(status) = &event {
+                        client.status = Some(status.clone());
+                    }
+                    let Some(tab) = client.tabs.iter_mut().find(|other| other.id == tab) else { continue };
+                    for (token, news) in tab.hear(event) {
+                        self.book.heard(&token, &news)?;
+                    }
+                }
+                ReplicaEffect::Disk(batch) => client.batches.push_back(batch),
+                ReplicaEffect::Connect => client.connecting = true,
+                ReplicaEffect::Disconnect => {
+                    client.connecting = false;
+                    if let Some(socket) = client.socket.take() {
+                        self.close_at_server(socket)?;
+                    }
+                }
+                ReplicaEffect::Send(frame) => {
+                    if let Some(socket) = client.socket.and_then(|no| self.network.get(no)) {
+                        socket.up.push_back(frame);
+                    }
+                }
+                ReplicaEffect::Wake { at } => client.wake = Some(at),
+            }
+        }
+        Ok(())
+    }
+
+    fn close_at_server(&mut self, socket: SessionNo) -> Result<(), String> {
+        match self.network.cut(socket) {
+            Some(_) => self.tell_server(vec![PrimaryInput::SessionClosed { session: socket }]),
+            None => Ok(()),
+        }
+    }
+
+    /// Hands inputs to the server and carries the effects out.
+    fn tell_server(&mut self, inputs: Vec<PrimaryInput>) -> Result<(), String> {
+        let mut effects = Vec::new();
+        self.server.primary.handle(self.now, inputs, &mut effects);
+        for effect in effects {
+            match effect {
+                PrimaryEffect::Send { session, frame } => {
+                    if let Some(socket) = self.network.get(session) {
+                        socket.down.push_back(frame);
+                    }
+                }
+                PrimaryEffect::Close { session } => {
+                    if let Some(socket) = self.network.get(session) {
+                        socket.closing = true;
+                    }
+                }
+                PrimaryEffect::Disk(batch) => self.server.batches.push_back(batch),
+                PrimaryEffect::Fail(error) if self.hostile => {
+                    let _ = error;
+                    return self.restart_server(false);
+                }
+                PrimaryEffect::Fail(error) => {
+                    return Err(format!("the primary failed without a fault: {error}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn run_disk(&mut self, at: usize) -> Result<(), String> {
+        let client = &mut self.clients[at];
+        if !client.has_disk {
+            client.has_disk = true;
+            return self
+                .tell_client(at, vec![ReplicaInput::DiskReady { kind: StorageKind::Opfs, durable: true }]);
+        }
+        let Some(batch) = client.batches.pop_front() else { return Ok(()) };
+        if self.hostile && self.random.one_in(150) {
+            self.faults.fired(Fault::DiskError);
+            let op = client.disk.ops() + self.random.below(batch.ops.len()) as u64;
+            client.disk.fail_at(op);
+        }
+        let answer = client.disk.run(&batch);
+        self.tell_client(at, vec![ReplicaInput::Disk(answer)])
+    }
+
+    fn run_server_disk(&mut self) -> Result<(), String> {
+        let Some(batch) = self.server.batches.pop_front() else { return Ok(()) };
+        let answer = self.server.disk.run(&batch);
+        self.tell_server(vec![PrimaryInput::Disk(answer)])
+    }
+
+    fn connect(&mut self, at: usize) -> Result<(), String> {
+        let client = &mut self.clients[at];
+        if !std::mem::take(&mut client.connecting) {
+            return Ok(());
+        }
+        if self.hostile && self.random.one_in(5) {
+            return self.tell_client(at, vec![ReplicaInput::SocketClosed { problem: None }]);
+        }
+        client.socket = Some(self.network.open(at));
+        self.tell_client(at, vec![ReplicaInput::SocketOpened { token: String::new() }])
+    }
+
+    fn wake(&mut self, at: usize) -> Result<(), String> {
+        match self.clients[at].wake.take_if(|at| *at <= self.now) {
+            Some(_) => self.tell_client(at, vec![ReplicaInput::Wake]),
+            None => Ok(()),
+        }
+    }
+
+    /// One frame arrives, in one direction, on one socket.
+    fn move_frame(&mut self) -> Result<(), String> {
+        let sockets = self.network.all();
+        let Some(&no) = sockets.get(self.random.below(sockets.len())) else { return Ok(()) };
+        let up = self.random.one_in(2);
+        let Some(socket) = self.network.get(no) else { return Ok(()) };
+        if up {
+            let (random, faults) = (&mut self.random, &mut self.faults);
+            let Some(frame) = Network::next_frame(&mut socket.up, random, self.hostile, faults) else {
+                return Ok(());
+            };
+            let input = if std::mem::replace(&mut socket.greeted, true) {
+                PrimaryInput::SessionFrame { session: no, frame }
+            } else {
+                match ClientMessage::from_bytes(&frame) {
+                    Ok(ClientMessage::Hello(hello)) => PrimaryInput::SessionOpened { session: no, hello },
+                    // A host closes such a socket: the Hello was lost or overtaken.
+                    _ => return self.cut(no),
+                }
+            };
+            return self.tell_server(vec![input]);
+        }
+        let (at, closing) = (socket.client, socket.closing);
+        match Network::next_frame(&mut socket.down, &mut self.random, self.hostile, &mut self.faults) {
+            Some(frame) => self.tell_client(at, vec![ReplicaInput::SocketFrame(frame)]),
+            None if closing => self.cut(no),
+            None => Ok(()),
+        }
+    }
+
+    fn cut(&mut self, no: SessionNo) -> Result<(), String> {
+        let Some(socket) = self.network.cut(no) else { return Ok(()) };
+        self.tell_server(vec![PrimaryInput::SessionClosed { session: no }])?;
+        let client = &mut self.clients[socket.client];
+        if client.socket != Some(no) {
+            return Ok(());
+        }
+        client.socket = None;
+        self.tell_client(socket.client, vec![ReplicaInput::SocketClosed { problem: None }])
+    }
+
+    fn fault(&mut self, at: usize) -> Result<(), String> {
+        match self.random.below(12) {
+            0..2 => self.crash_client(at),
+            2..5 => self.crash_hub(at),
+            5..7 => self.lose_disk(at),
+            7..9 => {
+                self.faults.fired(Fault::ServerCrash);
+                self.restart_server(true)
+            }
+            9 if self.plan.wipe && self.random.one_in(3) => self.wipe_server(),
+            _ => match self.network.all().first() {
+                Some(&no) => {
+                    self.faults.fired(Fault::Cut);
+                    self.cut(no)
+                }
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// The batch under way is carried out up to some operation, then the power goes.
+    fn crash_client(&mut self, at: usize) -> Result<(), String> {
+        self.faults.fired(Fault::ClientCrash);
+        let client = &mut self.clients[at];
+        if let Some(mut batch) = client.batches.pop_front() {
+            batch.ops.truncate(self.random.below(batch.ops.len() + 1));
+            client.disk.run(&batch);
+        }
+        client.disk.crash();
+        client.tabs.clear();
+        self.replace_hub(at)?;
+        self.add_tabs(at)
+    }
+
+    fn crash_hub(&mut self, at: usize) -> Result<(), String> {
+        self.faults.fired(Fault::HubCrash);
+        let client = &mut self.clients[at];
+        // The disk outlives the hub: what it was given it still does, and nobody hears the answer.
+        while let Some(batch) = client.batches.pop_front() {
+            client.disk.run(&batch);
+        }
+        self.replace_hub(at)?;
+        let client = &self.clients[at];
+        let mut inputs = Vec::new();
+        for tab in &client.tabs {
+            inputs.push(ReplicaInput::TabHere { tab: tab.id });
+            for (subscription, select) in (0..).zip(workload::queries()) {
+                // Answered subscriptions are made anew under a number of their own.
+                inputs.push(ReplicaInput::Request {
+                    tab: tab.id,
+                    no: RequestNo(u64::from(subscription) + (1 << 40)),
+                    request: Request::Subscribe { subscription, select },
+                });
+            }
+            inputs.extend(tab.again().into_iter().map(|(no, request)| ReplicaInput::Request {
+                tab: tab.id,
+                no,
+                request,
+            }));
+        }
+        self.tell_client(at, inputs)
+    }
+
+    fn replace_hub(&mut self, at: usize) -> Result<(), String> {
+        let replica = new_replica(&mut self.random);
+        let client = &mut self.clients[at];
+        client.replica = replica;
+        client.batches.clear();
+        client.has_disk = false;
+        client.connecting = false;
+        client.wake = None;
+        client.status = None;
+        match client.socket.take() {
+            Some(socket) => self.close_at_server(socket),
+            None => Ok(()),
+        }
+    }
+
+    /// The lending tab goes: the batch under way is done in part, and given to the next disk whole.
+    fn lose_disk(&mut self, at: usize) -> Result<(), String> {
+        let client = &mut self.clients[at];
+        if !std::mem::take(&mut client.has_disk) {
+            return Ok(());
+        }
+        self.faults.fired(Fault::DiskLost);
+        if let Some(mut batch) = client.batches.pop_front() {
+            batch.ops.truncate(self.random.below(batch.ops.len() + 1));
+            client.disk.run(&batch);
+        }
+        client.batches.clear();
+        self.tell_client(at, vec![ReplicaInput::DiskLost { problem: None }])
+    }
+
+    fn restart_server(&mut self, power_cut: bool) -> Result<(), String> {
+        if let Some(mut batch) = self.server.batches.pop_front() {
+            batch.ops.truncate(self.random.below(batch.ops.len() + 1));
+            self.server.disk.run(&batch);
+        }
+        self.server.batches.clear();
+        if power_cut {
+            self.server.disk.crash();
+        }
+        self.server.primary = new_primary(&mut self.random);
+        self.tell_server(vec![])?;
+        for no in self.network.all() {
+            self.cut(no)?;
+        }
+        Ok(())
+    }
+
+    fn wipe_server(&mut self) -> Result<(), String> {
+        self.faults.fired(Fault::ServerWipe);
+        self.book.excuse_all();
+        self.server.batches.clear();
+        self.server.disk = DiskMemory::new(self.random.bits());
+        self.restart_server(false)
+    }
+
+    /// A live query equals the same query run fresh.
+    fn check_client(&mut self, at: usize) -> Result<(), String> {
+        let client = &mut self.clients[at];
+        if !client.status.as_ref().is_some_and(|status| status.ready) {
+            return Ok(());
+        }
+        same_rows(&mut client.replica, &client.tabs, &workload::queries())
+    }
+
+    fn settle(&mut self) -> Result<usize, String> {
+        for steps in 0..400_000 {
+            if steps % 64 == 0 {
+                if self.is_settled() {
+                    return Ok(steps);
+                }
+                self.now += 1_000;
+            }
+            self.step()?;
+        }
+        let statuses: Vec<_> = self.clients.iter().map(|client| &client.status).collect();
+        Err(format!("no end of it after the faults stopped: {statuses:?}"))
+    }
+
+    fn is_settled(&self) -> bool {
+        let end = self.server.primary.position();
+        self.server.batches.is_empty()
+            && self.server.primary.is_settled()
+            && self.clients.iter().all(|client| {
+                client.batches.is_empty()
+                    && client.tabs.iter().all(Tab::is_idle)
+                    && client.replica.position() == end
+                    && client
+                        .status
+                        .as_ref()
+                        .is_some_and(|status| status.pending == 0 && status.connection == Connection::Online)
+            })
+    }
+
+    fn check_end(&mut self) -> Result<(), String> {
+        for at in 0..self.clients.len() {
+            self.check_client(at)?;
+        }
+        let image = self.server.primary.image().ok_or("the server has no document")?;
+        let contents = Contents::read(&image)?;
+        for (at, client) in self.clients.iter_mut().enumerate() {
+            let copy = client.replica.image().ok_or_else(|| format!("client {at} has no document"))?;
+            if let Some(no) = first_difference(&image, &copy) {
+                return Err(format!("client {at} differs from the server in page {no}"));
+            }
+        }
+        let model = workload::replay(&contents.log);
+        if model != contents.items {
+            return Err("the items are not those of a serial replay of the log".into());
+        }
+        let rejections: Vec<Vec<MutationSeq>> = self
+            .clients
+            .iter()
+            .map(|client| {
+                let status = client.status.as_ref();
+                status
+                    .map(|status| status.rejections.iter().map(|rejection| rejection.seq).collect())
+                    .unwrap_or_default()
+            })
+            .collect();
+        self.book.settle(&contents.log, &rejections)?;
+        let claims: BTreeSet<_> =
+            contents.log.iter().filter(|logged| logged.op == "claim").map(|logged| &logged.key).collect();
+        if claims.len() != contents.claims {
+            return Err(format!("{} claims were logged and {} stand", claims.len(), contents.claims));
+        }
+        Ok(())
+    }
+}
