@@ -1,9 +1,11 @@
 //! A new log's opening, and base catching up with it (FORMAT.md, "What is written in which order").
 
-use offprint_protocol::{CommitBatch, Encode, Lsn, MutationSeq, Outcome, PAGE_SIZE, PageNo};
+use offprint_protocol::{
+    Checksum, CommitBatch, Encode, Lsn, MutationSeq, Outcome, PAGE_SIZE, PageNo, Position,
+};
 
 use crate::disk::{DiskOp, FileName};
-use crate::head::{Head, Side};
+use crate::head::{BaseInfo, Head, Side};
 use crate::image::Image;
 use crate::ledger::{ClientEntry, Ledger};
 use crate::log::{Chain, LOG_HEADER_LEN};
@@ -26,7 +28,9 @@ pub(crate) struct Opening {
     pub(crate) begun: bool,
     /// Has to be flushed before anything else.
     pub(crate) flush: Option<FileName>,
-    /// The other base is filled with these pages first.
+    /// The other base becomes the active one.
+    pub(crate) other_base: bool,
+    /// These pages go to base first.
     pub(crate) new_base: Option<CatchUp>,
     /// Afterwards base catches up.
     pub(crate) catch_up: Option<CatchUp>,
@@ -76,50 +80,69 @@ impl CatchUp {
 
 impl Opening {
     /// An opening that follows `head`, its bytes with room for the header in front, and the chain behind it. `full`
-    /// means a new base even if the old one could be kept.
+    /// means the other base even if this one could be kept; `has_slot`, that a slot holds a head.
     pub(crate) fn new(
         head: &Head,
         salt: u64,
         state: (&Image, &Ledger, &[PendingMutation]),
         full: bool,
+        has_slot: bool,
     ) -> (Self, Vec<u8>, Chain) {
         let (image, ledger, pending) = state;
         let mut bytes = vec![0; LOG_HEADER_LEN];
         let mut chain = Chain::new(salt);
-        let mut head = Head { salt, ..head.clone() };
-        let mut new_base = None;
-        let mut catch_up = None;
-        match (image.position(), head.base_info) {
-            (None, _) => head.base_info = None,
-            (Some(position), Some(base))
-                if !full
-                    && base.position.journal == position.journal
-                    && base.position.lsn <= position.lsn =>
-            {
-                let from = base.position.lsn;
-                if from < position.lsn {
-                    for part in image.rollup_since(from, PART) {
-                        append(&mut chain, &Record::Rollup(part), &mut bytes);
-                    }
-                    let rollup = bytes.len() - LOG_HEADER_LEN;
-                    if rollup > ROLLUP_LIMIT || rollup >= base.page_count as usize * (PAGE_SIZE / 4) {
-                        catch_up = Some(CatchUp::new(image, from));
-                    }
-                }
-            }
-            (Some(_), _) => {
-                head.base_info = image.base_info();
-                new_base = Some(CatchUp::new(image, Lsn(0)));
-            }
-        }
+        let mut opening = Self {
+            head: Head { salt, ..head.clone() },
+            begun: false,
+            flush: None,
+            other_base: false,
+            new_base: None,
+            catch_up: None,
+        };
+        opening.base(image, full, has_slot, &mut chain, &mut bytes);
         for record in ledger_records(ledger) {
             append(&mut chain, &record, &mut bytes);
         }
         for mutation in pending {
             chain.append(1, false, &mutation.to_bytes(), &mut bytes);
         }
-        head.opening = bytes.len() as u64;
-        (Self { head, begun: false, flush: None, new_base, catch_up }, bytes, chain)
+        opening.head.opening = bytes.len() as u64;
+        (opening, bytes, chain)
+    }
+
+    /// Settles what base holds, and what of it goes through the log.
+    fn base(&mut self, image: &Image, full: bool, has_slot: bool, chain: &mut Chain, bytes: &mut Vec<u8>) {
+        let Some(position) = image.position() else {
+            self.head.base_info = None;
+            return;
+        };
+        let kept = self.head.base_info.filter(|base| {
+            !full && base.position.journal == position.journal && base.position.lsn <= position.lsn
+        });
+        self.other_base = kept.is_none();
+        if self.other_base && has_slot {
+            self.head.base_info = image.base_info();
+            self.new_base = Some(CatchUp::new(image, Lsn(0)));
+            return;
+        }
+        // Before the first head base stays empty: one with pages tells that a head is lost.
+        let base = kept.unwrap_or(BaseInfo {
+            position: Position::start(position.journal),
+            page_count: 0,
+            checksum: Checksum::default(),
+        });
+        self.head.base_info = Some(base);
+        let from = base.position.lsn;
+        if from == position.lsn {
+            return;
+        }
+        for part in image.rollup_since(from, PART) {
+            append(chain, &Record::Rollup(part), bytes);
+        }
+        let rollup = bytes.len() - LOG_HEADER_LEN;
+        if rollup > ROLLUP_LIMIT || rollup >= base.page_count as usize * (PAGE_SIZE / 4) {
+            self.catch_up = Some(CatchUp::new(image, from));
+        }
     }
 }
 

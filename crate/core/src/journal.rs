@@ -58,7 +58,8 @@ enum State {
 struct Running {
     /// As of the newest batch; a batch is repeated until it succeeds.
     head: Head,
-    slot: Side,
+    /// The slot that holds it; none before the first.
+    slot: Option<Side>,
     log: Tail,
     log_len: [u64; 2],
     opening: Option<Opening>,
@@ -193,7 +194,7 @@ impl Journal {
     ) -> Ticket {
         let salt = self.entropy.number();
         let running = self.running().expect("BUG: a checkpoint of files that are not open");
-        let (opening, queue, chain) = Opening::new(&running.head, salt, state, full);
+        let (opening, queue, chain) = Opening::new(&running.head, salt, state, full, running.slot.is_some());
         // An opening that was under way is replaced; what has to be flushed before it still has to be.
         let flush = flush.or(running.opening.as_ref().and_then(|opening| opening.flush));
         running.opening = Some(Opening { flush, ..opening });
@@ -267,10 +268,7 @@ impl Running {
             opening.begun = true;
             opening.head.generation = self.head.generation + 1;
             opening.head.log = self.head.log.other();
-            opening.head.base = match opening.new_base {
-                Some(_) => self.head.base.other(),
-                None => self.head.base,
-            };
+            opening.head.base = if opening.other_base { self.head.base.other() } else { self.head.base };
             self.log.queue[..LOG_HEADER_LEN].copy_from_slice(&opening.head.encode(Place::Log));
             ops.extend(opening.flush.map(|file| DiskOp::Flush { file }));
         }
@@ -318,8 +316,9 @@ impl Running {
 
     fn head_ops(&mut self) -> [DiskOp; 2] {
         let file = FileName::Head;
-        let offset = (self.slot.index() * SLOT_LEN) as u64;
-        self.slot = self.slot.other();
+        let slot = self.slot.map_or(Side::Zero, Side::other);
+        let offset = (slot.index() * SLOT_LEN) as u64;
+        self.slot = Some(slot);
         [DiskOp::Write { file, offset, bytes: self.head.encode(Place::Slot) }, DiskOp::Flush { file }]
     }
 

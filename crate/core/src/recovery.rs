@@ -11,7 +11,7 @@ use crate::image::Image;
 use crate::ledger::Ledger;
 use crate::log::LOG_HEADER_LEN;
 use crate::record::PendingMutation;
-use crate::replay::{Replay, opening_is_whole};
+use crate::replay::{Replay, opening_is_whole, was_flushed};
 
 /// The most that one read asks for.
 const SLICE: u64 = 4 << 20;
@@ -42,8 +42,8 @@ pub(crate) struct Opened {
     /// The newest head, with this life's identity; its generation is the highest seen. Its log stays untouched until
     /// the next head is flushed.
     pub(crate) head: Head,
-    /// The slot that the next head goes to.
-    pub(crate) slot: Side,
+    /// The slot that holds it, if one does.
+    pub(crate) slot: Option<Side>,
     /// A log that has to be flushed before the other one is touched.
     pub(crate) flush: Option<FileName>,
     /// The lengths of the logs.
@@ -231,7 +231,7 @@ impl Recovery {
             return Ok(None);
         }
         let torn = self.torn.take();
-        let first_opening = self.blank && torn.as_ref().is_none_or(|(head, _)| head.generation == 1);
+        let first_opening = self.blank && !torn.as_ref().is_some_and(|(head, log)| was_flushed(log, head));
         let damage = (!first_opening).then(|| corrupt("no head and no whole log are left"));
         match (self.role, damage, torn) {
             (Role::Primary, Some(error), _) => Err(error),
@@ -352,9 +352,8 @@ impl Recovery {
     }
 
     fn opened(&self, recovered: Recovered, head: Head) -> Opened {
-        let slot = self.newest_slot.map_or(Side::Zero, Side::other);
         let log_len = [self.sizes[FileName::Log0 as usize], self.sizes[FileName::Log1 as usize]];
-        Opened { recovered, head, slot, flush: None, log_len }
+        Opened { recovered, head, slot: self.newest_slot, flush: None, log_len }
     }
 
     fn new_identity(&self, entropy: &mut Entropy) -> Identity {

@@ -41,6 +41,17 @@ pub(crate) fn opening_is_whole(log: &[u8], head: &Head) -> bool {
     reader.at() as u64 == head.opening
 }
 
+/// Whether a record tells that the opening before it was flushed.
+pub(crate) fn was_flushed(log: &[u8], head: &Head) -> bool {
+    let mut reader = LogReader::new(log, head.salt);
+    while let Some(frame) = reader.next().or_else(|| reader.resync()) {
+        if frame.starts_write {
+            return true;
+        }
+    }
+    false
+}
+
 impl Replay {
     /// Begins with what base holds, if there is a history.
     pub(crate) fn new(head: &Head, base: Option<Image>) -> Self {

@@ -1,4 +1,5 @@
 //! Whatever the disk does, what comes back is what was true after some ticket, and no durable one is missing.
+#![allow(missing_docs)]
 
 mod storage;
 
@@ -16,8 +17,9 @@ enum After {
     Crash,
 }
 
-/// Lives, writes and dies according to the seed; the operation `fail_at` throws.
-fn life(role: Role, seed: u64, steps: u64, fail_at: Option<u64>, after: After) -> Device {
+/// Lives, writes and dies according to the seed; the operation `fail_at` throws. Gives how many
+/// operations there were before the last look at what survived.
+fn life(role: Role, seed: u64, steps: u64, fail_at: Option<u64>, after: After) -> (Device, u64) {
     let mut device = Device::new(role, seed);
     if let Some(op) = fail_at {
         device.disk.fail_at(op);
@@ -59,18 +61,19 @@ fn life(role: Role, seed: u64, steps: u64, fail_at: Option<u64>, after: After) -
             device.reopen();
         }
     }
+    let ops = device.disk.ops();
     device.disk.crash();
     device.reopen();
     device.settle().unwrap();
-    device
+    (device, ops)
 }
 
 fn every_op(role: Role, seed: u64, after: After) -> Faults {
-    let ops = life(role, seed, 60, None, after).disk.ops();
+    let (_, ops) = life(role, seed, 60, None, after);
     println!("seed {seed}: {ops} operations");
     let mut total = Faults::default();
     for op in 0..ops {
-        let faults = life(role, seed, 60, Some(op), after).disk.faults();
+        let faults = life(role, seed, 60, Some(op), after).0.disk.faults();
         assert_eq!(faults.thrown, 1, "operation {op} of seed {seed} never came");
         total.crashes += faults.crashes;
         total.lost += faults.lost;

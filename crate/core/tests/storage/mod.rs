@@ -1,5 +1,5 @@
 //! A replica's or primary's journal on a disk that fails, and beside it what every ticket stands for.
-#![allow(dead_code)]
+#![allow(dead_code, missing_docs, unreachable_pub)]
 
 use std::collections::BTreeMap;
 
@@ -204,7 +204,6 @@ impl Device {
             },
         };
         let ticket = self.journal.append(&Record::Mutation(pending.clone())).unwrap();
-        self.now.ledger.answer(pending.tab, pending.request, pending.mutation.seq);
         let what = format!("mutate {}", pending.mutation.seq);
         self.now.pending.push(pending);
         self.note(ticket, what);
@@ -232,23 +231,31 @@ impl Device {
         image.commit_of(&changed, page_count, Touched::All)
     }
 
+    /// What the primary may say to the pending mutations.
     fn outcome(&mut self) -> Vec<Outcome> {
         let client = self.identity.expect("open").client;
         let count = self.random.below(self.now.pending.len() as u64 + 1) as usize;
-        let decided: Vec<_> = self.now.pending.drain(..count).collect();
+        let decided = &self.now.pending[..count];
         let Some(last) = decided.last() else { return Vec::new() };
-        let through = last.mutation.seq;
-        let rejections = decided
-            .iter()
-            .filter(|pending| pending.mutation.seq.0.is_multiple_of(3))
-            .map(|pending| Rejection {
-                seq: pending.mutation.seq,
-                name: "add".into(),
-                code: "constraint".into(),
-                message: "no".into(),
-            })
+        let refused = decided.iter().map(seq).filter(|seq| seq.0.is_multiple_of(3));
+        let rejections = refused
+            .map(|seq| Rejection { seq, name: "add".into(), code: "constraint".into(), message: "no".into() })
             .collect();
-        vec![Outcome { client, through, rejections }]
+        vec![Outcome { client, through: seq(last), rejections }]
+    }
+
+    fn decide(&mut self, outcomes: &[Outcome]) {
+        for outcome in outcomes {
+            self.now.ledger.decide(outcome).unwrap();
+            let (decided, pending) = std::mem::take(&mut self.now.pending)
+                .into_iter()
+                .partition(|one| seq(one) <= outcome.through);
+            let decided: Vec<PendingMutation> = decided;
+            self.now.pending = pending;
+            for one in decided {
+                self.now.ledger.answer(one.tab, one.request, one.mutation.seq);
+            }
+        }
     }
 
     pub fn commits(&mut self, count: u64, pages: u64) {
@@ -262,7 +269,7 @@ impl Device {
             self.now.image.apply_commit(&commit).unwrap();
             commits.push(commit);
         }
-        outcomes.iter().for_each(|outcome| self.now.ledger.decide(outcome).unwrap());
+        self.decide(&outcomes);
         let ticket = self.journal.append(&Record::Commits(CommitBatch { outcomes, commits })).unwrap();
         self.note(ticket, format!("commits up to {}", self.now.image.lsn()));
     }
@@ -276,8 +283,6 @@ impl Device {
         }
         let mut parts: Vec<Rollup> = image.rollup_since(position.lsn, 9000);
         let outcomes = self.outcome();
-        // Not decided before the last part is there.
-        let drained = std::mem::replace(&mut self.now.pending, self.states.last().unwrap().pending.clone());
         parts.last_mut().unwrap().outcomes = outcomes.clone();
         for part in parts {
             let ticket = self.journal.append(&Record::Rollup(part.clone())).unwrap();
@@ -287,8 +292,7 @@ impl Device {
                     .apply_rollup(position.journal, &image.rollup_since(position.lsn, 1 << 20))
                     .unwrap();
                 assert_eq!(self.now.image, image);
-                self.now.pending = drained.clone();
-                outcomes.iter().for_each(|outcome| self.now.ledger.decide(outcome).unwrap());
+                self.decide(&outcomes);
             }
             self.note(ticket, format!("rollup part of {} to {}", position.lsn, part.to));
         }
