@@ -1,0 +1,333 @@
+//! A server and its clients in one place, with disks that do as they are told and sockets that lose nothing unless asked.
+
+#![allow(dead_code, unreachable_pub)]
+
+use std::collections::{BTreeMap, VecDeque};
+
+use offprint_core::disk_memory::DiskMemory;
+use offprint_core::host::{
+    PrimaryConfig, PrimaryEffect, PrimaryInput, ReplicaConfig, ReplicaEffect, ReplicaInput,
+};
+use offprint_core::{Primary, Replica};
+use offprint_protocol::message::{ClientMessage, ServerMessage};
+use offprint_protocol::rpc::{Reply, Request, Select, Status, StorageKind, TabEvent};
+use offprint_protocol::{
+    Decode, Definition, DocumentId, MutationSeq, MutatorSource, RequestNo, SessionNo, TabId, Value,
+};
+
+pub const TAB: TabId = TabId([7; 16]);
+
+/// Items with a name that nobody else may have.
+pub fn definition() -> Definition {
+    let mutator = |sql: &str| MutatorSource { sql: sql.into() };
+    Definition {
+        name: "items".into(),
+        migrations: vec![
+            "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, data BLOB)".into(),
+        ],
+        mutators: BTreeMap::from([
+            ("add".into(), mutator("INSERT INTO item (name) VALUES (:name)")),
+            ("put".into(), mutator("INSERT INTO item (name, data) VALUES (:name, :data)")),
+            (
+                "grow".into(),
+                mutator(
+                    "INSERT INTO item (name, data)
+                     WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count)
+                     SELECT :name || i, printf('%08x%08x%08x%08x', i * 2654435761 % 4294967291, i * 40503001 % 4294967279,
+                     i * 2246822519 % 4294967231, i * 3266489917 % 4294967197) FROM n",
+                ),
+            ),
+            ("rename".into(), mutator("UPDATE item SET name = :to WHERE name = :from")),
+        ]),
+    }
+}
+
+pub fn text(value: &str) -> Value {
+    Value::Text(value.into())
+}
+
+pub fn mutate(name: &str, args: &[(&str, Value)]) -> Request {
+    let args = args.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    Request::Mutate { name: name.into(), args }
+}
+
+pub fn add(name: &str) -> Request {
+    mutate("add", &[("name", text(name))])
+}
+
+pub fn names() -> Select {
+    Select { sql: "SELECT name FROM item ORDER BY id".into(), params: vec![] }
+}
+
+pub struct Client {
+    pub replica: Replica,
+    pub disk: DiskMemory,
+    pub disk_works: bool,
+    pub socket: Option<SessionNo>,
+    pub wants_socket: bool,
+    pub wake: Option<u64>,
+    pub events: Vec<TabEvent>,
+    pub sent: Vec<ClientMessage>,
+    up: VecDeque<(SessionNo, Option<Vec<u8>>)>,
+    entropy: u8,
+    next: u64,
+}
+
+pub struct Server {
+    pub primary: Primary,
+    pub disk: DiskMemory,
+    pub down: VecDeque<(SessionNo, Vec<u8>)>,
+    pub closed: Vec<SessionNo>,
+    entropy: u8,
+    next: u64,
+}
+
+impl Client {
+    pub fn new(entropy: u8) -> Self {
+        Self::with(entropy, definition(), DiskMemory::new(u64::from(entropy)))
+    }
+
+    pub fn with(entropy: u8, definition: Definition, disk: DiskMemory) -> Self {
+        let config = ReplicaConfig {
+            document: DocumentId::new("doc").unwrap(),
+            definition,
+            server: true,
+            entropy: [entropy; 32],
+        };
+        let mut client = Self {
+            replica: Replica::new(config).unwrap(),
+            disk,
+            disk_works: true,
+            socket: None,
+            wants_socket: false,
+            wake: None,
+            events: Vec::new(),
+            sent: Vec::new(),
+            up: VecDeque::new(),
+            entropy,
+            next: 1,
+        };
+        client.tell(ReplicaInput::TabHere { tab: TAB });
+        client.tell(ReplicaInput::DiskReady { kind: StorageKind::Opfs, durable: true });
+        client
+    }
+
+    /// The hub dies and a fresh one opens the same files.
+    pub fn reopen(self) -> Self {
+        let next = self.next;
+        Self { next, ..Self::with(self.entropy.wrapping_add(100), definition(), self.disk) }
+    }
+
+    /// Hands an input in and lets the disk answer until it has nothing to do.
+    pub fn tell(&mut self, input: ReplicaInput) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let mut effects = Vec::new();
+            self.replica.handle(self.now(), [input], &mut effects);
+            for effect in effects {
+                match effect {
+                    ReplicaEffect::Tab { event, .. } => self.events.push(event),
+                    ReplicaEffect::Disk(batch) if self.disk_works => {
+                        inputs.push_back(ReplicaInput::Disk(self.disk.run(&batch)));
+                    }
+                    ReplicaEffect::Disk(_) => {}
+                    ReplicaEffect::Connect => self.wants_socket = true,
+                    ReplicaEffect::Disconnect => {
+                        self.wants_socket = false;
+                        self.up.extend(self.socket.take().map(|session| (session, None)));
+                    }
+                    ReplicaEffect::Send(frame) => {
+                        self.sent.push(ClientMessage::from_bytes(&frame).unwrap());
+                        self.up.extend(self.socket.map(|session| (session, Some(frame))));
+                    }
+                    ReplicaEffect::Wake { at } => self.wake = Some(at),
+                }
+            }
+        }
+    }
+
+    pub fn now(&self) -> u64 {
+        1_000_000
+    }
+
+    /// Asks; what is sent waits for [`deliver`].
+    pub fn ask(&mut self, request: Request) -> RequestNo {
+        let no = RequestNo(self.next);
+        self.next += 1;
+        self.tell(ReplicaInput::Request { tab: TAB, no, request });
+        no
+    }
+
+    /// Asks again under a number that was used before.
+    pub fn ask_again(&mut self, no: RequestNo, request: Request) {
+        self.tell(ReplicaInput::Request { tab: TAB, no, request });
+    }
+
+    pub fn status(&mut self) -> Status {
+        self.tell(ReplicaInput::TabHere { tab: TAB });
+        let statuses = self.events.iter().rev().find_map(|event| match event {
+            TabEvent::Status(status) => Some(status.clone()),
+            _ => None,
+        });
+        statuses.expect("a status was told")
+    }
+
+    /// What was told about a request, in order.
+    pub fn told(&self, no: RequestNo) -> Vec<String> {
+        let word = |event: &TabEvent| match event {
+            TabEvent::Reply { no: other, reply } if *other == no => Some(match reply {
+                Reply::Applied { .. } => "applied".to_owned(),
+                Reply::Rows(_) => "rows".to_owned(),
+                Reply::Done => "done".to_owned(),
+            }),
+            TabEvent::Failed { no: other, problem } if *other == no => {
+                Some(format!("failed {}", problem.code))
+            }
+            TabEvent::Durable { requests } if requests.contains(&no) => Some("durable".to_owned()),
+            TabEvent::Confirmed { requests } if requests.contains(&no) => Some("confirmed".to_owned()),
+            TabEvent::Rejected { no: other, rejection } if *other == no => {
+                Some(format!("rejected {}", rejection.code))
+            }
+            _ => None,
+        };
+        self.events.iter().filter_map(word).collect()
+    }
+
+    pub fn pending_seqs(&self) -> Vec<MutationSeq> {
+        let pushed = self.sent.iter().filter_map(|message| match message {
+            ClientMessage::Push(mutations) => Some(mutations.iter().map(|mutation| mutation.seq)),
+            _ => None,
+        });
+        pushed.flatten().collect()
+    }
+
+    /// The rows of a query, as bytes.
+    pub fn rows(&mut self, select: &Select) -> Vec<u8> {
+        self.replica.query(select).unwrap()
+    }
+}
+
+impl Server {
+    pub fn new(entropy: u8) -> Self {
+        Self::with(entropy, DiskMemory::new(u64::from(entropy)))
+    }
+
+    pub fn with(entropy: u8, disk: DiskMemory) -> Self {
+        let config = PrimaryConfig {
+            document: DocumentId::new("doc").unwrap(),
+            definition: definition(),
+            entropy: [entropy; 32],
+        };
+        let primary = Primary::new(config).unwrap();
+        let mut server = Self { primary, disk, down: VecDeque::new(), closed: Vec::new(), entropy, next: 1 };
+        server.tell_all(vec![]);
+        server
+    }
+
+    /// The process is killed and started again.
+    pub fn restart(self) -> Self {
+        let next = self.next;
+        let mut server = Self::with(self.entropy.wrapping_add(100), self.disk);
+        server.next = next;
+        server
+    }
+
+    pub fn tell(&mut self, input: PrimaryInput) {
+        self.tell_all(vec![input]);
+    }
+
+    fn tell_all(&mut self, inputs: Vec<PrimaryInput>) {
+        let mut bursts = VecDeque::from([inputs]);
+        while let Some(inputs) = bursts.pop_front() {
+            let mut effects = Vec::new();
+            self.primary.handle(0, inputs, &mut effects);
+            for effect in effects {
+                match effect {
+                    PrimaryEffect::Send { session, frame } => self.down.push_back((session, frame)),
+                    PrimaryEffect::Close { session } => self.closed.push(session),
+                    PrimaryEffect::Disk(batch) => {
+                        bursts.push_back(vec![PrimaryInput::Disk(self.disk.run(&batch))])
+                    }
+                    PrimaryEffect::Fail(error) => panic!("the primary failed: {error}"),
+                }
+            }
+        }
+    }
+
+    /// A session number for a socket of its own.
+    pub fn session(&mut self) -> SessionNo {
+        self.next += 1;
+        SessionNo(self.next)
+    }
+
+    pub fn frame(&mut self, session: SessionNo, frame: Vec<u8>) {
+        match ClientMessage::from_bytes(&frame) {
+            Ok(ClientMessage::Hello(hello)) => self.tell(PrimaryInput::SessionOpened { session, hello }),
+            _ => self.tell(PrimaryInput::SessionFrame { session, frame }),
+        }
+    }
+
+    /// What was sent to a session and not delivered.
+    pub fn said(&self, session: SessionNo) -> Vec<ServerMessage> {
+        let own = self.down.iter().filter(|(other, _)| *other == session);
+        own.map(|(_, frame)| ServerMessage::from_bytes(frame).unwrap()).collect()
+    }
+}
+
+/// Connects a client if it wants to be, and lets everything arrive until nothing is under way.
+pub fn sync(server: &mut Server, clients: &mut [&mut Client]) {
+    for client in clients.iter_mut() {
+        client.tell(ReplicaInput::Wake);
+        if std::mem::take(&mut client.wants_socket) {
+            client.socket = Some(server.session());
+            client.tell(ReplicaInput::SocketOpened { token: String::new() });
+        }
+    }
+    deliver(server, clients);
+}
+
+/// Lets what clients sent arrive.
+pub fn push(server: &mut Server, clients: &mut [&mut Client]) {
+    for client in clients {
+        while let Some((session, frame)) = client.up.pop_front() {
+            match frame {
+                Some(frame) => server.frame(session, frame),
+                None => server.tell(PrimaryInput::SessionClosed { session }),
+            }
+        }
+    }
+}
+
+/// Lets everything that is under way arrive.
+pub fn deliver(server: &mut Server, clients: &mut [&mut Client]) {
+    push(server, clients);
+    loop {
+        let under_way = std::mem::take(&mut server.down);
+        let before = under_way.len();
+        for (session, frame) in under_way {
+            match clients.iter_mut().find(|client| client.socket == Some(session)) {
+                Some(client) => client.tell(ReplicaInput::SocketFrame(frame)),
+                None => server.down.push_back((session, frame)),
+            }
+        }
+        if server.down.len() == before {
+            return;
+        }
+        clients.iter_mut().for_each(|client| client.tell(ReplicaInput::Wake));
+        push(server, clients);
+    }
+}
+
+/// The socket is cut on both ends.
+pub fn cut(server: &mut Server, client: &mut Client) {
+    if let Some(session) = client.socket.take() {
+        server.tell(PrimaryInput::SessionClosed { session });
+        client.tell(ReplicaInput::SocketClosed { problem: None });
+    }
+}
+
+/// Asks for a connection now.
+pub fn reconnect(server: &mut Server, client: &mut Client) {
+    client.ask(Request::Reconnect);
+    sync(server, &mut [client]);
+}
