@@ -86,8 +86,10 @@ class RowReader {
       case 2:
         this.at += 8;
         return;
-      default:
-        this.at += this.count();
+      default: {
+        const length = this.count();
+        this.at += length;
+      }
     }
   }
 }

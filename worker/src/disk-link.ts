@@ -1,0 +1,202 @@
+import type { CoreInput } from "./core.ts";
+import { whenFree } from "./lock.ts";
+import type { Problem } from "./rpc.generated.ts";
+import type { DiskBatch, FromDisk, ToDisk } from "./rpc.ts";
+import type { TabPort } from "./tab-port.ts";
+
+/** How long a disk may take from being asked for to saying that it is there. */
+const PATIENCE = 5_000;
+/** How long after a disk that was lost for a reason the next one is asked for. */
+const PAUSE = 250;
+
+export type DiskLinkHandlers = {
+  input: (input: CoreInput) => void;
+  /** The tabs that could lend a disk, best first. */
+  lenders: () => TabPort[];
+};
+
+type Disk = {
+  port: MessagePort;
+  /** Ends what watches it. */
+  life: AbortController;
+  lender: TabPort | undefined;
+  worker: Worker | undefined;
+  ready: boolean;
+};
+
+/** The hub's end of its disk: one that it starts itself where it can, else one that a tab lends. */
+export class DiskLink {
+  readonly #document: string;
+  readonly #hubLock: string;
+  readonly #handlers: DiskLinkHandlers;
+  /** How often a tab did not answer; one that said that it cannot is not asked again. */
+  readonly #failures = new WeakMap<TabPort, number>();
+  #own = typeof Worker === "function";
+  #loans = 0;
+  #asked: TabPort | undefined;
+  #disk: Disk | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #unanswered = false;
+  #ended = false;
+
+  constructor(document: string, hubLock: string, handlers: DiskLinkHandlers) {
+    this.#document = document;
+    this.#hubLock = hubLock;
+    this.#handlers = handlers;
+  }
+
+  /** Whether no disk owes an answer. */
+  get idle(): boolean {
+    return !this.#unanswered;
+  }
+
+  /** Sees to it that there is a disk, or will be. */
+  want(): void {
+    if (this.#ended || this.#disk || this.#asked) return;
+    clearTimeout(this.#timer);
+    if (this.#own) this.#startOwn();
+    else this.#borrow();
+  }
+
+  /** Hands a batch over; without a disk it is dropped, as the core gives it again to the next one. */
+  give(batch: DiskBatch): void {
+    if (!this.#disk?.ready) return;
+    this.#unanswered = true;
+    const transfer: Transferable[] = [];
+    for (const op of batch.ops) if (op.op === "write") transfer.push(op.bytes.buffer);
+    this.#post({ batch }, transfer);
+  }
+
+  /** A tab hands a disk over. */
+  lent(tab: TabPort, loan: number, port: MessagePort): void {
+    if (this.#ended || this.#asked !== tab || loan !== this.#loans) {
+      port.postMessage("close" satisfies ToDisk);
+      return;
+    }
+    this.#asked = undefined;
+    this.#use(port, tab, undefined);
+  }
+
+  notLent(tab: TabPort, loan: number, why: Problem): void {
+    if (loan !== this.#loans || (this.#asked !== tab && this.#disk?.lender !== tab)) return;
+    this.#failures.set(tab, Number.POSITIVE_INFINITY);
+    this.#asked = undefined;
+    this.#drop();
+    const another = this.#lender() !== undefined;
+    this.#handlers.input({ diskLost: { problem: another ? null : why } });
+    if (another) this.want();
+  }
+
+  /** A tab is gone or about to be frozen, and what it lent with it. */
+  withoutTab(tab: TabPort): void {
+    if (this.#disk?.lender === tab) this.#lost(null);
+    else if (this.#asked === tab) {
+      this.#asked = undefined;
+      this.want();
+    }
+  }
+
+  end(): void {
+    this.#ended = true;
+    this.#asked = undefined;
+    clearTimeout(this.#timer);
+    this.#drop();
+  }
+
+  #lender(): TabPort | undefined {
+    const failures = (tab: TabPort) => this.#failures.get(tab) ?? 0;
+    const able = this.#handlers.lenders().filter((tab) => failures(tab) < Number.POSITIVE_INFINITY);
+    return able.sort((a, b) => failures(a) - failures(b))[0];
+  }
+
+  #borrow(): void {
+    const tab = this.#lender();
+    // Without one it waits: a tab that comes or wakes calls `want`.
+    if (!tab) return;
+    this.#asked = tab;
+    this.#loans += 1;
+    tab.post({ lend: { loan: this.#loans } });
+    this.#timer = setTimeout(() => this.#noAnswer(tab), PATIENCE);
+  }
+
+  #startOwn(): void {
+    const { port1, port2 } = new MessageChannel();
+    let worker: Worker;
+    try {
+      worker = new Worker(new URL("./disk.js", import.meta.url), { type: "module" });
+    } catch {
+      this.#own = false;
+      this.#borrow();
+      return;
+    }
+    worker.onerror = (event) => {
+      event.preventDefault();
+      // Where this script is may not be where the other one is; a tab knows better.
+      this.#own = false;
+      this.#lost(null);
+    };
+    worker.postMessage({ port: port1 }, [port1]);
+    this.#use(port2, undefined, worker);
+    this.#timer = setTimeout(() => this.#lost(null), PATIENCE);
+  }
+
+  #use(port: MessagePort, lender: TabPort | undefined, worker: Worker | undefined): void {
+    const disk: Disk = { port, life: new AbortController(), lender, worker, ready: false };
+    this.#disk = disk;
+    port.onmessage = ({ data }: MessageEvent<FromDisk>) => {
+      if (this.#disk === disk) this.#take(disk, data);
+    };
+    this.#post({ open: { document: this.#document, hubLock: this.#hubLock } });
+  }
+
+  #take(disk: Disk, message: FromDisk): void {
+    const { input } = this.#handlers;
+    if ("answer" in message) {
+      this.#unanswered = false;
+      input({ disk: message.answer });
+    } else if ("here" in message) {
+      clearTimeout(this.#timer);
+      whenFree(message.here.lock, disk.life.signal, () => this.#lost(null));
+    } else if ("ready" in message) {
+      disk.ready = true;
+      input({ diskReady: message.ready });
+    } else if ("blocked" in message) input({ diskLost: { problem: message.blocked } });
+    else if ("lost" in message) this.#lost(message.lost);
+    else {
+      // Not tried again before a tab comes: what is absent for one is absent for all.
+      this.#drop();
+      input({ diskLost: { problem: message.absent } });
+    }
+  }
+
+  #noAnswer(tab: TabPort): void {
+    if (this.#disk?.lender === tab) this.#drop();
+    this.#asked = undefined;
+    // It may only have been busy, but the others come first now.
+    this.#failures.set(tab, (this.#failures.get(tab) ?? 0) + 1);
+    this.want();
+  }
+
+  #lost(why: Problem | null): void {
+    this.#drop();
+    this.#handlers.input({ diskLost: { problem: why } });
+    if (why) this.#timer = setTimeout(() => this.want(), PAUSE);
+    else this.want();
+  }
+
+  #drop(): void {
+    clearTimeout(this.#timer);
+    const disk = this.#disk;
+    if (!disk) return;
+    this.#post("close");
+    disk.worker?.terminate();
+    disk.life.abort();
+    disk.port.onmessage = null;
+    this.#disk = undefined;
+    this.#unanswered = false;
+  }
+
+  #post(message: ToDisk, transfer: Transferable[] = []): void {
+    this.#disk?.port.postMessage(message, transfer);
+  }
+}

@@ -1,0 +1,127 @@
+import { isHeld, isQuota, messageOf } from "./problem.ts";
+import type { DiskOp, DiskValue, FileName } from "./rpc.ts";
+
+const NAMES: readonly FileName[] = ["head", "log-0", "log-1", "base-0", "base-1"];
+const ZEROS = new Uint8Array(1 << 20);
+
+/** How soon a file that somebody holds is tried again: dying workers let go within milliseconds, or never. */
+const pauses = { first: 5, longest: 500 };
+
+/** There is no room left. */
+export class QuotaError extends Error {
+  override readonly name = "QuotaExceededError";
+}
+
+/** What waits for a file that somebody else holds is told so, and goes on waiting until the signal is aborted. */
+export type Waiting = { signal: AbortSignal; held: (error: unknown) => void };
+
+async function openHandle(
+  directory: FileSystemDirectoryHandle,
+  name: string,
+  { signal, held }: Waiting,
+): Promise<FileSystemSyncAccessHandle> {
+  const file = await directory.getFileHandle(name, { create: true });
+  for (let pause = pauses.first; ; pause = Math.min(pause * 2, pauses.longest)) {
+    signal.throwIfAborted();
+    try {
+      return await file.createSyncAccessHandle();
+    } catch (error) {
+      if (!isHeld(error)) throw error;
+      held(error);
+      await new Promise((resolve) => setTimeout(resolve, pause));
+    }
+  }
+}
+
+/** Opening and reading prove little: a browser may offer storage that does not keep what it is given. */
+function probe(lock: FileSystemSyncAccessHandle): void {
+  const byte = new Uint8Array([0x4c]);
+  try {
+    lock.write(byte, { at: 0 });
+  } catch (error) {
+    // A full device still has what is on it.
+    if (isQuota(error)) return;
+    throw error;
+  }
+  byte[0] = 0;
+  if (lock.read(byte, { at: 0 }) === 1 && byte[0] !== 0x4c) throw new Error("a probe was not kept");
+}
+
+/** A document's files in the origin private file system: open, and nobody else's while they are. */
+export class DocumentFiles {
+  readonly #lock: FileSystemSyncAccessHandle;
+  readonly #files: ReadonlyMap<FileName, FileSystemSyncAccessHandle>;
+
+  private constructor(
+    lock: FileSystemSyncAccessHandle,
+    files: ReadonlyMap<FileName, FileSystemSyncAccessHandle>,
+  ) {
+    this.#lock = lock;
+    this.#files = files;
+  }
+
+  /** Opens them, creating what is absent. The handle on `lock` comes first: who has it may touch the others. */
+  static async open(document: string, waiting: Waiting): Promise<DocumentFiles> {
+    const root = await navigator.storage.getDirectory();
+    const all = await root.getDirectoryHandle("offprint", { create: true });
+    // A document may be called `..`, which no directory may.
+    const directory = await all.getDirectoryHandle(`${document}.offprint`, { create: true });
+    const open: FileSystemSyncAccessHandle[] = [];
+    try {
+      const lock = await openHandle(directory, "lock", waiting);
+      open.push(lock);
+      probe(lock);
+      const files = new Map<FileName, FileSystemSyncAccessHandle>();
+      for (const name of NAMES) {
+        const handle = await openHandle(directory, name, waiting);
+        open.push(handle);
+        files.set(name, handle);
+      }
+      return new DocumentFiles(lock, files);
+    } catch (error) {
+      for (const handle of open) handle.close();
+      throw error;
+    }
+  }
+
+  /** Carries one operation out, to its end or with an exception. */
+  run(op: DiskOp): DiskValue {
+    const file = this.#files.get(op.file);
+    if (!file) throw new Error(`there is no file ${op.file}`);
+    switch (op.op) {
+      case "size":
+        return file.getSize();
+      case "read": {
+        const bytes = new Uint8Array(Math.max(0, Math.min(op.len, file.getSize() - op.offset)));
+        const count = file.read(bytes, { at: op.offset });
+        return count === bytes.length ? bytes : bytes.slice(0, count);
+      }
+      case "write":
+        write(file, op.bytes, op.offset);
+        return null;
+      case "grow":
+        for (let size = file.getSize(); size < op.to; size += ZEROS.length) {
+          write(file, ZEROS.subarray(0, op.to - size), size);
+        }
+        return null;
+      case "flush":
+        file.flush();
+        return null;
+    }
+  }
+
+  close(): void {
+    for (const file of this.#files.values()) file.close();
+    this.#lock.close();
+  }
+}
+
+function write(file: FileSystemSyncAccessHandle, bytes: Uint8Array<ArrayBuffer>, at: number): void {
+  const count = file.write(bytes, { at });
+  // Some browsers throw when the device is full, others write less than they were given.
+  if (count !== bytes.length) throw new QuotaError(`${count} of ${bytes.length} bytes were written`);
+}
+
+/** A sentence for people about why the storage cannot be had. */
+export const whyAbsent = (error: unknown): string =>
+  `this browser offers no private file system here: ${messageOf(error)}`;

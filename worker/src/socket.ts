@@ -1,0 +1,74 @@
+import type { Problem } from "./rpc.generated.ts";
+
+export type SocketHandlers = {
+  opened: (token: string) => void;
+  frame: (bytes: Uint8Array) => void;
+  closed: (problem: Problem) => void;
+};
+
+const unreachable = (message: string): Problem => ({ code: "unreachable", message });
+
+/** One connection with the server: opened once, ended once. */
+export class Socket {
+  readonly #handlers: SocketHandlers;
+  readonly #url: string;
+  #socket: WebSocket | undefined;
+  #ended = false;
+
+  /** Connects, and asks for the token meanwhile. */
+  constructor(url: string, token: Promise<string>, handlers: SocketHandlers) {
+    this.#handlers = handlers;
+    this.#url = url;
+    // Later, so that whoever asked for a socket has one when it fails at once.
+    queueMicrotask(() => this.#open(token));
+  }
+
+  #open(token: Promise<string>): void {
+    if (this.#ended) return;
+    let socket: WebSocket;
+    try {
+      socket = new WebSocket(this.#url);
+    } catch (error) {
+      this.#end(unreachable(error instanceof Error ? error.message : String(error)));
+      return;
+    }
+    this.#socket = socket;
+    socket.binaryType = "arraybuffer";
+    const open = new Promise<void>((resolve) => {
+      socket.onopen = () => resolve();
+    });
+    socket.onmessage = ({ data }: MessageEvent<unknown>) => {
+      if (data instanceof ArrayBuffer) this.#handlers.frame(new Uint8Array(data));
+      else this.#end({ code: "bad_frame", message: "the server sent text; its frames are binary" });
+    };
+    socket.onclose = ({ code, reason }) => {
+      this.#end(unreachable(`the connection with ${this.#url} ended (${code}${reason && `, ${reason}`})`));
+    };
+    Promise.all([token, open]).then(
+      ([token]) => {
+        if (!this.#ended) this.#handlers.opened(token);
+      },
+      (problem: Problem) => this.#end(problem),
+    );
+  }
+
+  send(frame: Uint8Array<ArrayBuffer>): void {
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(frame);
+  }
+
+  /** Ends it; nothing is told of it afterwards. */
+  close(): void {
+    this.#ended = true;
+    if (!this.#socket) return;
+    this.#socket.onopen = null;
+    this.#socket.onmessage = null;
+    this.#socket.onclose = null;
+    this.#socket.close();
+  }
+
+  #end(problem: Problem): void {
+    if (this.#ended) return;
+    this.close();
+    this.#handlers.closed(problem);
+  }
+}
