@@ -264,8 +264,11 @@ impl Pages {
             self.bump();
             return;
         }
-        self.overlay.pages.split_off(&PageNo(page_count + 1));
-        self.overlay.pages.append(&mut changed);
+        // `split_off` and `append` visit the whole overlay: only where it shrinks.
+        if page_count < before {
+            self.overlay.pages.split_off(&PageNo(page_count + 1));
+        }
+        self.overlay.pages.extend(changed);
         self.overlay.page_count = Some(page_count);
         // By exactly one, as SQLite does: the connection that wrote keeps its cache.
         self.bump();
