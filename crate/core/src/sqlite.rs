@@ -343,7 +343,12 @@ pub(crate) fn error(problem: rusqlite::Error) -> Error {
         ErrorCode::OperationInterrupted => {
             return Error::new(Code::Limit, "the statement takes more steps than one may");
         }
-        ErrorCode::DiskFull => return Error::new(Code::Limit, "the document would exceed 16 GiB"),
+        ErrorCode::DiskFull => {
+            return Error::new(
+                Code::Limit,
+                "the document would exceed 16 GiB, or a rowid has reached its highest value",
+            );
+        }
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Code::Corrupt,
         ErrorCode::OutOfMemory
         | ErrorCode::SystemIoFailure
@@ -360,4 +365,131 @@ pub(crate) fn error(problem: rusqlite::Error) -> Error {
 /// Whether the document failed, not what was run on it.
 pub(crate) fn is_fatal(error: &Error) -> bool {
     matches!(error.code, Code::Internal | Code::Corrupt)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::image::Image;
+    use crate::testing::{Document, args, select};
+    use offprint_protocol::{JournalId, Page, PageNo, Touched, Value};
+
+    #[test]
+    fn documents_do_not_see_each_other_from_any_thread() {
+        let threads: Vec<_> = (0..8)
+            .map(|own| {
+                std::thread::spawn(move || {
+                    let mut doc =
+                        Document::new("CREATE TABLE t (x)", &[("add", "INSERT INTO t VALUES (:x)")]);
+                    for _ in 0..200 {
+                        doc.run("add", &args([("x", Value::Integer(own))])).unwrap();
+                        assert_eq!(doc.refusal("SELECT datetime('now')"), Code::Nondeterministic);
+                        doc.db.set_now(own as u64 * 1000);
+                        assert_eq!(doc.number("SELECT unixepoch()"), own);
+                    }
+                    doc
+                })
+            })
+            .collect();
+        for (own, thread) in (0..).zip(threads) {
+            let mut doc = thread.join().unwrap();
+            assert_eq!(doc.number("SELECT count(*) FROM t"), 200);
+            assert_eq!(doc.number("SELECT min(x) FROM t"), own);
+        }
+    }
+
+    #[test]
+    fn both_connections_let_go_of_the_pages() {
+        let doc = Document::new("CREATE TABLE t (x)", &[]);
+        let pages = Arc::downgrade(&doc.db.pages);
+        drop(doc);
+        assert!(pages.upgrade().is_none());
+    }
+
+    #[test]
+    fn large_sorts_and_large_transactions_need_no_file() {
+        let mut doc = Document::new("CREATE TABLE t (x, y)", &[]);
+        let fill =
+            "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)
+             SELECT i * 7919 % 100003, hex(zeroblob(50)) FROM n";
+        doc.run_sql(fill, &[]).unwrap();
+        doc.run_sql("UPDATE t SET x = x + 1; CREATE_NOTHING", &[]).unwrap_err();
+        assert_eq!(
+            doc.number("SELECT x FROM (SELECT x, y FROM t ORDER BY y, x LIMIT 1 OFFSET 99999)"),
+            100_002
+        );
+        let distinct = "SELECT count(*) FROM (SELECT DISTINCT x || y FROM t UNION SELECT x || y FROM t)";
+        assert_eq!(doc.number(distinct), 100_000);
+    }
+
+    #[test]
+    fn a_transaction_that_sqlite_undid_cannot_be_committed() {
+        let mut doc = Document::new("CREATE TABLE t (x)", &[]);
+        doc.db.begin().unwrap();
+        doc.db.writer.sqlite.execute_batch("INSERT INTO t VALUES (1); ROLLBACK").unwrap();
+        assert!(doc.db.is_lost());
+        assert_eq!(doc.db.commit().unwrap_err().code, Code::Internal);
+        doc.run_sql("INSERT INTO t VALUES (2)", &[]).unwrap();
+        assert_eq!(doc.number("SELECT sum(x) FROM t"), 2);
+    }
+
+    #[test]
+    fn a_full_table_takes_no_other_mutation_with_it() {
+        let mut doc = Document::new(
+            "CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT, x);
+             CREATE TABLE u (x);
+             INSERT INTO t VALUES (9223372036854775807, 1);",
+            &[
+                ("fill", "INSERT INTO u VALUES (:x); INSERT INTO t (x) VALUES (:x)"),
+                ("add", "INSERT INTO u VALUES (:x)"),
+            ],
+        );
+        let [a, b, c] = [1, 2, 4].map(|x| args([("x", Value::Integer(x))]));
+        let results = doc.db.run_batch(&doc.mutators, &[("add", &a), ("fill", &b), ("add", &c)]).unwrap();
+        assert!(results[0].is_ok() && results[2].is_ok());
+        assert_eq!(results[1].clone().unwrap_err().code, Code::Limit);
+        assert_eq!(doc.number("SELECT sum(x) FROM u"), 5);
+    }
+
+    #[test]
+    fn pages_that_are_no_database_are_corrupt_and_nothing_worse() {
+        let journal = JournalId([7; 16]);
+        let image_of = |pages: BTreeMap<PageNo, Page>| {
+            let mut image = Image::empty(journal);
+            let page_count = pages.len() as u32;
+            image.apply_commit(&image.commit_of(&pages, page_count, Touched::All)).unwrap();
+            image
+        };
+        let mut noise = Page::zeroed();
+        noise.make_mut().fill(0xa5);
+        let image = image_of([(PageNo(1), noise.clone())].into());
+        assert_eq!(Database::open(Pages::new(image)).unwrap_err().code, Code::Corrupt);
+
+        let mut doc = Document::new(
+            "CREATE TABLE t (x); CREATE INDEX i ON t (x)",
+            &[("add", "INSERT INTO t VALUES (1)")],
+        );
+        let good: BTreeMap<_, _> = doc.db.pages().overlay().clone();
+        let mut x = 1u64;
+        for _ in 0..300 {
+            let mut bad = good.clone();
+            for _ in 0..8 {
+                x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let no = PageNo(1 + (x >> 33) as u32 % 3);
+                let at = if no.0 == 1 { (x >> 40) as usize % 200 } else { (x >> 40) as usize % 4096 };
+                bad.get_mut(&no).unwrap().make_mut()[at] = (x >> 56) as u8;
+            }
+            let Ok(mut db) = Database::open(Pages::new(image_of(bad))) else { continue };
+            let _ = db.query(&select("SELECT * FROM t ORDER BY x"));
+            let _ = db.run_batch(&doc.mutators, &[("add", &[])]);
+            let _ = db.query(&select("SELECT count(*) FROM t"));
+        }
+        let mut bad = good;
+        bad.insert(PageNo(2), noise);
+        let mut db = Database::open(Pages::new(image_of(bad))).unwrap();
+        assert_eq!(db.query(&select("SELECT * FROM t")).unwrap_err().code, Code::Corrupt);
+        assert_eq!(db.run_batch(&doc.mutators, &[("add", &[])]).unwrap_err().code, Code::Corrupt);
+    }
 }
