@@ -1,0 +1,336 @@
+//! Bytes that changed behind our back: an error or a defined state, never wrong data, never a panic, and what
+//! verifies among the pending mutations is kept.
+#![allow(missing_docs)]
+
+mod storage;
+
+use std::collections::BTreeMap;
+
+use offprint_core::disk::FileName;
+use offprint_core::disk_memory::DiskMemory;
+use offprint_core::head::{Head, HeadBytes, Place};
+use offprint_core::image::Image;
+use offprint_core::journal::{Journal, JournalConfig, Recovered, Role};
+use offprint_core::log::LogReader;
+use offprint_protocol::{Code, DocumentId, Error, Lsn, MutationSeq};
+use storage::{Device, State, cut_logs, journal, recover, seq, settle};
+
+/// A document with a base, an opening with a rollup and pending mutations, and records behind it; and what was true
+/// at some time.
+struct Sample {
+    disk: DiskMemory,
+    role: Role,
+    now: State,
+    images: BTreeMap<Lsn, Image>,
+    mutations: BTreeMap<MutationSeq, offprint_core::record::PendingMutation>,
+    active: FileName,
+    /// Where the active log's opening ends.
+    opening: usize,
+    /// Where the last write into it began.
+    last_write: usize,
+}
+
+fn sample(role: Role) -> Sample {
+    let mut device = Device::new(role, 11);
+    let mut images = BTreeMap::new();
+    let mut mutations = BTreeMap::new();
+    let mut note = |device: &Device| {
+        if device.now.image.position().is_some() {
+            images.insert(device.now.image.lsn(), device.now.image.clone());
+        }
+        mutations.extend(device.now.pending.iter().map(|pending| (seq(pending), pending.clone())));
+    };
+    device.settle().unwrap();
+    if role == Role::Replica {
+        device.reset(12);
+    } else {
+        device.commits(4, 30);
+    }
+    device.settle().unwrap();
+    device.reopen();
+    device.settle().unwrap();
+    note(&device);
+    if role == Role::Replica {
+        for _ in 0..3 {
+            device.mutate(20);
+            note(&device);
+        }
+    }
+    device.commits(1, 1);
+    note(&device);
+    device.checkpoint();
+    for _ in 0..3 {
+        device.settle().unwrap();
+        if role == Role::Replica {
+            device.mutate(20);
+            note(&device);
+        }
+        device.commits(1, 1);
+        note(&device);
+    }
+    device.settle().unwrap();
+    let HeadBytes::Head(head) = Head::decode(newest_slot(&device.disk), Place::Slot) else {
+        panic!("no head")
+    };
+    let active = head.log.log();
+    let mut reader = LogReader::new(device.disk.bytes(active), head.salt);
+    let (mut last_write, mut at) = (0, reader.at());
+    while let Some(frame) = reader.next() {
+        if frame.starts_write {
+            last_write = at;
+        }
+        at = reader.at();
+    }
+    let opening = head.opening as usize;
+    let mut disk = device.disk.clone();
+    // A few bytes of an earlier life stay behind the last record.
+    disk.replace(active, disk.bytes(active)[..at + 64].to_vec());
+    cut_logs(&mut disk);
+    Sample { disk, role, now: device.now.clone(), images, mutations, active, opening, last_write }
+}
+
+fn newest_slot(disk: &DiskMemory) -> &[u8] {
+    let generation = |slot: &&[u8]| match Head::decode(slot, Place::Slot) {
+        HeadBytes::Head(head) => head.generation,
+        _ => 0,
+    };
+    disk.bytes(FileName::Head).chunks(4096).max_by_key(generation).unwrap()
+}
+
+impl Sample {
+    fn open(&self, disk: &mut DiskMemory) -> Result<Recovered, Error> {
+        recover(&mut journal(self.role, 99), disk)
+    }
+
+    /// Whether everything is there; fails if anything is there that never was.
+    fn check(&self, what: &str, found: &Recovered) -> bool {
+        if let Some(position) = found.image.position() {
+            let known = &self.images[&position.lsn];
+            assert_eq!(&found.image, known, "{what}");
+        } else {
+            assert_eq!(found.image, Image::none(), "{what}");
+        }
+        let mut next = found.ledger.through(found.identity.client).next();
+        for pending in &found.pending {
+            assert_eq!(seq(pending), next, "{what}");
+            assert_eq!(pending, &self.mutations[&next], "{what}");
+            next = next.next();
+        }
+        found.image == self.now.image && found.pending == self.now.pending && found.ledger == self.now.ledger
+    }
+}
+
+#[test]
+fn a_flipped_byte_of_head_loses_nothing() {
+    for role in [Role::Replica, Role::Primary] {
+        let sample = sample(role);
+        // What follows the document's name is zeros: there, some bytes stand for all.
+        for at in (0..2 * 4096).filter(|at| at % 4096 < 280 || at % 4096 > 4088 || at % 61 == 0) {
+            let mut disk = sample.disk.clone();
+            disk.flip(FileName::Head, at, 1 << (at % 8));
+            let found = sample.open(&mut disk).unwrap();
+            assert!(sample.check(&format!("byte {at}"), &found) && found.damage.is_none(), "byte {at}");
+        }
+    }
+}
+
+#[test]
+fn a_flipped_byte_of_a_log_is_told_or_at_the_torn_end() {
+    for role in [Role::Replica, Role::Primary] {
+        let sample = sample(role);
+        for file in [FileName::Log0, FileName::Log1] {
+            let mut told = 0;
+            for at in 0..sample.disk.bytes(file).len() {
+                let mut disk = sample.disk.clone();
+                disk.flip(file, at, 1 << (at % 8));
+                let what =
+                    format!("{role:?}: byte {at} of {file:?}, {} in the active log", sample.last_write);
+                match sample.open(&mut disk) {
+                    Ok(found) => {
+                        let whole = sample.check(&what, &found);
+                        assert!(whole || found.damage.is_some() || at >= sample.last_write, "{what}");
+                        assert!(file == sample.active || whole, "{what}");
+                        told += u64::from(found.damage.is_some());
+                        // A mutation whose own record is whole is kept, unless one before it is lost.
+                        let kept = found.pending.len() + 1 >= sample.now.pending.len();
+                        assert!(kept || found.damage.is_some(), "{what}");
+                    }
+                    Err(error) => {
+                        assert_eq!((error.code, role), (Code::Corrupt, Role::Primary), "{what}");
+                        told += 1;
+                    }
+                }
+            }
+            assert_eq!(told > 0, file == sample.active, "{role:?} {file:?}");
+        }
+    }
+}
+
+#[test]
+fn a_flipped_byte_of_a_page_costs_a_replica_its_pages_only() {
+    let sample = sample(Role::Replica);
+    for file in [FileName::Base0, FileName::Base1] {
+        for at in (0..sample.disk.bytes(file).len()).step_by(97) {
+            let mut disk = sample.disk.clone();
+            disk.flip(file, at, 0x40);
+            let found = sample.open(&mut disk).unwrap();
+            if !sample.check(&format!("byte {at} of {file:?}"), &found) {
+                assert_eq!(found.damage.unwrap().code, Code::Corrupt);
+                assert_eq!(found.image, Image::none());
+                assert_eq!(
+                    (found.pending, found.ledger),
+                    (sample.now.pending.clone(), sample.now.ledger.clone())
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_primary_with_a_corrupt_page_is_refused_and_stays_as_it_is() {
+    let sample = sample(Role::Primary);
+    let mut refused = 0;
+    for file in [FileName::Base0, FileName::Base1] {
+        for at in (0..sample.disk.bytes(file).len()).step_by(997) {
+            let mut disk = sample.disk.clone();
+            disk.flip(file, at, 0x40);
+            let before = disk.clone();
+            let mut journal = journal(Role::Primary, 99);
+            match recover(&mut journal, &mut disk) {
+                Ok(found) => assert!(sample.check(&format!("byte {at} of {file:?}"), &found)),
+                Err(error) => {
+                    assert_eq!(error.code, Code::Corrupt);
+                    assert!(journal.next_batch().is_none() && journal.unanswered().is_none());
+                    assert!(FileName::ALL.iter().all(|file| before.bytes(*file) == disk.bytes(*file)));
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(refused > 0);
+}
+
+#[test]
+fn a_cut_or_deleted_file_gives_a_defined_state() {
+    for role in [Role::Replica, Role::Primary] {
+        let sample = sample(role);
+        for file in FileName::ALL {
+            let len = sample.disk.bytes(file).len();
+            for cut in (0..len).step_by((len / 64).max(1)) {
+                let mut disk = sample.disk.clone();
+                disk.replace(file, disk.bytes(file)[..cut].to_vec());
+                let what = format!("{role:?}: {file:?} cut to {cut} of {len}");
+                match sample.open(&mut disk) {
+                    Ok(found) => {
+                        let whole = sample.check(&what, &found);
+                        // A log that ends early is not told from one that was torn there.
+                        let torn = file == sample.active && cut >= sample.opening;
+                        assert!(whole || torn || found.damage.is_some(), "{what}");
+                        if file == FileName::Head {
+                            assert!(whole && found.damage.is_none(), "{what}");
+                        }
+                        if role == Role::Replica && file != sample.active {
+                            assert_eq!(found.pending, sample.now.pending, "{what}");
+                        }
+                    }
+                    Err(error) => assert_eq!((error.code, role), (Code::Corrupt, Role::Primary), "{what}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn files_of_a_newer_format_another_document_or_role_are_left_alone() {
+    let sample = sample(Role::Replica);
+    let open = |disk: &mut DiskMemory, document: &str, role| {
+        let before = disk.clone();
+        let document = DocumentId::new(document).unwrap();
+        let mut journal = Journal::open(JournalConfig { document, role, entropy: [1; 32] });
+        let error = recover(&mut journal, disk).unwrap_err();
+        assert!(journal.next_batch().is_none() && journal.unanswered().is_none());
+        assert!(FileName::ALL.iter().all(|file| before.bytes(*file) == disk.bytes(*file)));
+        error.code
+    };
+    let mut disk = sample.disk.clone();
+    assert_eq!(open(&mut disk, "team-43", Role::Replica), Code::Corrupt);
+    assert_eq!(open(&mut disk, "team-42", Role::Primary), Code::Corrupt);
+    for (file, len) in [(FileName::Head, 4096), (FileName::Log0, 512), (FileName::Log1, 512)] {
+        let mut disk = sample.disk.clone();
+        let mut bytes = disk.bytes(file).to_vec();
+        bytes[8] = 2;
+        let crc = crc32c::crc32c(&bytes[..len - 4]);
+        bytes[len - 4..len].copy_from_slice(&crc.to_le_bytes());
+        disk.replace(file, bytes);
+        assert_eq!(open(&mut disk, "team-42", Role::Replica), Code::Superseded);
+    }
+}
+
+#[test]
+fn a_lost_log_with_nothing_pending_gives_a_fresh_client() {
+    let sample = sample(Role::Replica);
+    let mut disk = sample.disk.clone();
+    let before = sample.open(&mut disk.clone()).unwrap().identity;
+    disk.replace(sample.active, Vec::new());
+    let found = sample.open(&mut disk).unwrap();
+    assert_eq!(found.damage.unwrap().code, Code::Corrupt);
+    assert!(found.pending.is_empty());
+    assert_ne!(found.identity.client, before.client);
+    assert_eq!(found.identity.epoch, before.epoch);
+}
+
+#[test]
+fn any_bytes_open_or_are_refused_and_what_opens_goes_on() {
+    let samples = [sample(Role::Replica), sample(Role::Primary)];
+    let (mut opened, mut refused) = (0, 0);
+    for seed in 0..1_000 {
+        println!("seed {seed}");
+        let mut random = storage::Random::new(seed);
+        let sample = &samples[random.below(2) as usize];
+        let mut disk = sample.disk.clone();
+        for _ in 0..1 + random.below(4) {
+            let file = FileName::ALL[random.below(5) as usize];
+            let other = FileName::ALL[random.below(5) as usize];
+            let mut bytes = disk.bytes(file).to_vec();
+            let at = random.below(bytes.len() as u64) as usize;
+            match random.below(6) {
+                0 => bytes.truncate(at),
+                1 => bytes = disk.bytes(other).to_vec(),
+                2 => bytes.iter_mut().skip(at).take(600).for_each(|byte| *byte = random.below(256) as u8),
+                3 => bytes.iter_mut().skip(at).take(4096).for_each(|byte| *byte = 0),
+                4 => bytes = (0..random.below(9000)).map(|_| random.below(256) as u8).collect(),
+                _ => reseal(&mut bytes, file, random.below(300) as usize, random.below(256) as u8),
+            }
+            disk.replace(file, bytes);
+        }
+        let mut journal = journal(sample.role, 99);
+        match recover(&mut journal, &mut disk) {
+            Ok(found) => {
+                opened += 1;
+                settle(&mut journal, &mut disk);
+                let again = sample.open(&mut disk).unwrap();
+                assert_eq!(again.damage, None);
+                assert_eq!((again.image, again.pending), (found.image, found.pending));
+            }
+            Err(error) => {
+                refused += 1;
+                assert!([Code::Corrupt, Code::Superseded].contains(&error.code), "{error}");
+            }
+        }
+    }
+    assert!(opened > 100 && refused > 100, "{opened} {refused}");
+}
+
+/// Changes a byte of a head and makes its crc right again.
+fn reseal(bytes: &mut [u8], file: FileName, at: usize, byte: u8) {
+    let len = match file {
+        FileName::Head => 4096,
+        FileName::Log0 | FileName::Log1 => 512,
+        _ => return,
+    };
+    for head in bytes.chunks_exact_mut(len).take(2) {
+        head[at] = byte;
+        let crc = crc32c::crc32c(&head[..len - 4]);
+        head[len - 4..].copy_from_slice(&crc.to_le_bytes());
+    }
+}
