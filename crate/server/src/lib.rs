@@ -1,1 +1,24 @@
-//! Placeholder while the crate is being laid out.
+//! The server: documents' primaries on local files, over websockets. The only crate that knows tokio, HTTP and the
+//! file system.
+//!
+//! A tour: [`Server`] listens and hands each websocket to a `session`, which checks the hello (`handshake`) and joins
+//! the document's `room` (found or opened by `rooms`). The room owns the core's `Primary` and carries out its
+//! effects: batches on a [`FileDisk`], frames into each session's bounded `outbox`.
+
+mod config;
+mod definition_file;
+mod file_disk;
+mod handshake;
+mod origin;
+mod outbox;
+mod room;
+mod rooms;
+mod server;
+mod session;
+mod start_error;
+
+pub use config::{Config, Limits};
+pub use definition_file::read_definition;
+pub use file_disk::FileDisk;
+pub use server::{Server, StopToken};
+pub use start_error::StartError;

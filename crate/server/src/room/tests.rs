@@ -1,0 +1,271 @@
+//! Rooms around a machine that fails in ways the core's primary should not.
+
+use std::time::Duration;
+
+use offprint_core::disk::{BatchNo, DiskBatch, DiskOp, FileName};
+use offprint_core::host::{PrimaryEffect, PrimaryInput};
+use offprint_protocol::message::Hello;
+use offprint_protocol::{
+    ClientId, ClientSecret, Code, Definition, DocumentId, Error, MutationSeq, SessionNo,
+};
+use tempfile::TempDir;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Limits;
+use crate::file_disk::FileDisk;
+use crate::outbox::{End, Next, Outbox};
+use crate::rooms::{Machine, Place, Rooms};
+
+/// Greets with `hi`, echoes, and does what some frames say.
+#[derive(Default)]
+struct Puppet {
+    sessions: Vec<SessionNo>,
+    batches: u64,
+    writing: Option<SessionNo>,
+}
+
+impl Machine for Puppet {
+    fn handle(&mut self, _now: u64, inputs: Vec<PrimaryInput>, effects: &mut Vec<PrimaryEffect>) {
+        let mut send = |session, frame: &[u8]| {
+            effects.push(PrimaryEffect::Send { session, frame: frame.to_vec() });
+        };
+        let mut more = Vec::new();
+        for input in inputs {
+            match input {
+                PrimaryInput::SessionOpened { session, .. } => {
+                    self.sessions.push(session);
+                    send(session, b"hi");
+                }
+                PrimaryInput::SessionClosed { session } => self.sessions.retain(|other| *other != session),
+                PrimaryInput::SessionFrame { session, frame } => match frame.as_slice() {
+                    b"panic" => panic!("told to"),
+                    b"fail" => more.push(PrimaryEffect::Fail(Error::new(Code::Corrupt, "told to"))),
+                    b"close" => more.push(PrimaryEffect::Close { session }),
+                    b"flood" => self.sessions.iter().for_each(|other| send(*other, &[0; 1 << 20])),
+                    b"write" => {
+                        self.batches += 1;
+                        self.writing = Some(session);
+                        let bytes = vec![1; 8 << 20];
+                        let ops = vec![
+                            DiskOp::Write { file: FileName::Log0, offset: 0, bytes },
+                            DiskOp::Flush { file: FileName::Log0 },
+                        ];
+                        more.push(PrimaryEffect::Disk(DiskBatch { no: BatchNo(self.batches), ops }));
+                    }
+                    _ => send(session, &frame),
+                },
+                PrimaryInput::Disk(answer) => {
+                    answer.result.unwrap();
+                    send(self.writing.take().unwrap(), b"written");
+                }
+            }
+        }
+        effects.extend(more);
+    }
+}
+
+struct House {
+    data: TempDir,
+    rooms: Rooms,
+    stop: CancellationToken,
+}
+
+fn house(limits: Limits) -> House {
+    let data = tempfile::tempdir().unwrap();
+    let definition = Definition { name: "d".into(), migrations: vec![], mutators: Default::default() };
+    let stop = CancellationToken::new();
+    let make = Box::new(|_| Ok(Box::new(Puppet::default()) as Box<dyn Machine>));
+    let rooms = Rooms::new(data.path().to_owned(), definition, limits, make, stop.clone());
+    House { data, rooms, stop }
+}
+
+fn never_idle() -> Limits {
+    Limits { idle: Duration::from_secs(3600), ..Limits::default() }
+}
+
+impl House {
+    fn join(&self, document: &str) -> (Place, Outbox) {
+        let hello = Hello {
+            min_version: 1,
+            max_version: 1,
+            document: DocumentId::new(document).unwrap(),
+            client: ClientId([0; 16]),
+            secret: ClientSecret([0; 16]),
+            definition: "d".into(),
+            hash: offprint_protocol::DefinitionHash([0; 32]),
+            token: String::new(),
+            position: None,
+            confirmed: MutationSeq(0),
+        };
+        let outbox = Outbox::new(self.rooms.limits().outbox);
+        (self.rooms.join(hello, &outbox).unwrap(), outbox)
+    }
+
+    async fn joined(&self, document: &str) -> (Place, Outbox) {
+        let (place, outbox) = self.join(document);
+        assert_eq!(frame(&outbox).await, b"hi");
+        (place, outbox)
+    }
+}
+
+async fn next(outbox: &Outbox) -> Next {
+    timeout(Duration::from_secs(60), outbox.next()).await.expect("nothing comes")
+}
+
+async fn frame(outbox: &Outbox) -> Vec<u8> {
+    match next(outbox).await {
+        Next::Frame(frame) => {
+            outbox.wrote(frame.len());
+            frame.into()
+        }
+        Next::End(end) => panic!("ended: {end:?}"),
+    }
+}
+
+async fn refusal(outbox: &Outbox) -> Code {
+    loop {
+        match next(outbox).await {
+            Next::Frame(_) => {}
+            Next::End(End::Refused(error)) => return error.code,
+            Next::End(end) => panic!("ended: {end:?}"),
+        }
+    }
+}
+
+async fn say(place: &Place, frame: &[u8]) {
+    assert!(place.frame(frame.to_vec()).await, "the room is gone");
+}
+
+#[tokio::test]
+async fn sessions_of_one_document_share_a_room_and_others_do_not() {
+    let house = house(never_idle());
+    // Neither waits for the other: both hellos are under way while the files are opened.
+    let (first, second, other) = (house.join("a"), house.join("a"), house.join("b"));
+    for (_, outbox) in [&first, &second, &other] {
+        assert_eq!(frame(outbox).await, b"hi");
+    }
+    assert_eq!(house.rooms.count(), 2);
+    say(&first.0, b"flood").await;
+    assert_eq!(frame(&second.1).await.len(), 1 << 20);
+    assert_eq!(other.1.queued(), 0);
+}
+
+#[tokio::test]
+async fn a_panic_ends_the_room_and_the_next_hello_opens_the_document_again() {
+    let house = house(never_idle());
+    let (place, outbox) = house.joined("a").await;
+    let (other, other_outbox) = house.joined("b").await;
+    say(&place, b"panic").await;
+    assert_eq!(refusal(&outbox).await, Code::Internal);
+    house.joined("a").await;
+    say(&other, b"still here").await;
+    assert_eq!(frame(&other_outbox).await, b"still here");
+}
+
+#[tokio::test]
+async fn a_document_that_fails_tells_its_sessions_and_can_be_opened_again() {
+    let house = house(never_idle());
+    let (place, outbox) = house.joined("a").await;
+    let (_place, bystander) = house.joined("a").await;
+    say(&place, b"fail").await;
+    assert_eq!(refusal(&outbox).await, Code::Corrupt);
+    assert_eq!(refusal(&bystander).await, Code::Corrupt);
+    house.joined("a").await;
+}
+
+#[tokio::test]
+async fn a_session_that_the_machine_closes_is_closed_after_what_was_sent() {
+    let house = house(never_idle());
+    let (place, outbox) = house.joined("a").await;
+    say(&place, b"last words").await;
+    say(&place, b"close").await;
+    assert_eq!(frame(&outbox).await, b"last words");
+    assert_eq!(next(&outbox).await, Next::End(End::Closed));
+}
+
+#[tokio::test]
+async fn an_idle_room_gives_its_files_back_and_is_opened_again() {
+    let house = house(Limits { idle: Duration::from_millis(1), ..Limits::default() });
+    let (place, _outbox) = house.joined("a").await;
+    let path = house.data.path().to_owned();
+    let id = DocumentId::new("a").unwrap();
+    assert_eq!(FileDisk::open(&path, &id, Duration::ZERO).unwrap_err().code, Code::Blocked);
+    drop(place);
+    // Taking the lock proves that the room let go of it; it is then free for the next room.
+    let take = move || FileDisk::open(&path, &id, Duration::from_secs(60)).map(drop);
+    tokio::task::spawn_blocking(take).await.unwrap().unwrap();
+    house.joined("a").await;
+}
+
+#[tokio::test]
+async fn sessions_that_come_while_a_room_is_leaving_are_not_lost() {
+    let house = house(Limits { idle: Duration::ZERO, ..Limits::default() });
+    for _ in 0..200 {
+        house.joined("a").await;
+    }
+}
+
+#[tokio::test]
+async fn one_session_too_many_is_refused() {
+    let house = house(Limits { sessions: 1, ..never_idle() });
+    let (first, _outbox) = house.joined("a").await;
+    let (_second, outbox) = house.join("a");
+    assert_eq!(refusal(&outbox).await, Code::Limit);
+    drop(first);
+    house.joined("a").await;
+}
+
+#[tokio::test]
+async fn a_session_that_does_not_read_is_cut_off_and_the_others_go_on() {
+    let house = house(Limits { outbox: 4 << 20, ..never_idle() });
+    let (_slow, slow_outbox) = house.joined("a").await;
+    let (place, outbox) = house.joined("a").await;
+    for _ in 0..20 {
+        say(&place, b"flood").await;
+        assert_eq!(frame(&outbox).await.len(), 1 << 20);
+        assert!(slow_outbox.queued() <= 4 << 20);
+    }
+    assert_eq!(slow_outbox.queued(), 0);
+    assert_eq!(refusal(&slow_outbox).await, Code::Limit);
+}
+
+#[tokio::test]
+async fn a_client_that_says_more_than_the_room_can_take_waits() {
+    let house = house(Limits { inbox: 1000, ..never_idle() });
+    let (place, outbox) = house.joined("a").await;
+    for _ in 0..100 {
+        say(&place, &[7; 900]).await;
+    }
+    for _ in 0..100 {
+        assert_eq!(frame(&outbox).await, [7; 900]);
+    }
+}
+
+#[tokio::test]
+async fn stopping_finishes_what_is_being_written_and_turns_everybody_away() {
+    let house = house(never_idle());
+    let (place, outbox) = house.joined("a").await;
+    let (_idle, idle_outbox) = house.joined("b").await;
+    say(&place, b"write").await;
+    say(&place, b"next").await;
+    assert_eq!(frame(&outbox).await, b"next");
+    house.stop.cancel();
+    house.rooms.ended().await;
+    assert_eq!(frame(&outbox).await, b"written");
+    assert_eq!(next(&outbox).await, Next::End(End::Stopping));
+    assert_eq!(next(&idle_outbox).await, Next::End(End::Stopping));
+    assert_eq!(std::fs::metadata(house.data.path().join("a.offprint/log-0")).unwrap().len(), 8 << 20);
+    assert_eq!(house.rooms.count(), 0);
+}
+
+#[tokio::test]
+async fn files_held_by_somebody_else_block_their_document_only() {
+    let house = house(Limits { lock: Duration::from_millis(1), ..never_idle() });
+    let held = FileDisk::open(house.data.path(), &DocumentId::new("a").unwrap(), Duration::ZERO).unwrap();
+    let (_place, outbox) = house.join("a");
+    assert_eq!(refusal(&outbox).await, Code::Blocked);
+    house.joined("b").await;
+    drop(held);
+    house.joined("a").await;
+}

@@ -1,0 +1,178 @@
+//! A session: one websocket, from its first frame to its last.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use offprint_protocol::message::{MAX_FRAME, ServerMessage};
+use offprint_protocol::{Code, DefinitionHash, Encode, Error};
+use tokio::time::{interval, timeout};
+use tokio_tungstenite::tungstenite;
+
+use crate::handshake::read_hello;
+use crate::outbox::{End, Next, Outbox};
+use crate::rooms::Rooms;
+
+/// How long a client may take to hear why its session ends, and to close its side.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// What a client did.
+enum Said {
+    Frame(Bytes),
+    /// Something that ends the session, with the reason.
+    Wrong(Error),
+    Gone,
+}
+
+/// Holds the conversation until either side ends it.
+pub(crate) async fn run(socket: WebSocket, rooms: Rooms, hash: DefinitionHash) {
+    let (sink, mut stream) = socket.split();
+    let outbox = Outbox::new(rooms.limits().outbox);
+    {
+        let mut listening = pin!(listen(&mut stream, &rooms, &hash, &outbox));
+        let mut writing = pin!(write(sink, &rooms, &outbox));
+        tokio::select! {
+            end = &mut listening => {
+                outbox.end(end);
+                writing.await;
+            }
+            () = &mut writing => {}
+        }
+    }
+    // Until the client has closed its side: to close first may take from it what was sent last.
+    let closed = async { while let Some(Ok(_)) = stream.next().await {} };
+    let _ = timeout(GOODBYE, closed).await;
+}
+
+/// Takes what the client says to the room, and gives the reason why that ended.
+async fn listen(
+    stream: &mut SplitStream<WebSocket>,
+    rooms: &Rooms,
+    hash: &DefinitionHash,
+    outbox: &Outbox,
+) -> End {
+    let limits = rooms.limits();
+    let stop = rooms.stop();
+    let first = tokio::select! {
+        first = timeout(limits.hello, hear(stream)) => first,
+        () = stop.cancelled() => return End::Stopping,
+    };
+    let place = match first {
+        Err(_) => {
+            let seconds = limits.hello.as_secs_f32();
+            return End::Refused(Error::new(Code::BadState, format!("no hello came within {seconds} s")));
+        }
+        Ok(Said::Gone) => return End::Gone,
+        Ok(Said::Wrong(error)) => return End::Refused(error),
+        Ok(Said::Frame(frame)) => {
+            let hello = read_hello(&frame, &rooms.definition().name, hash);
+            match hello.and_then(|hello| rooms.join(hello, outbox)) {
+                Ok(place) => place,
+                Err(error) => return End::Refused(error),
+            }
+        }
+    };
+    loop {
+        // A live client answers pings, which `hear` takes for a sign of life.
+        match hear_within(stream, limits.ping * 3).await {
+            Said::Frame(frame) => {
+                if !place.frame(frame.into()).await {
+                    return std::future::pending().await;
+                }
+            }
+            Said::Wrong(error) => return End::Refused(error),
+            Said::Gone => return End::Gone,
+        }
+    }
+}
+
+/// The next thing the client says; gone if it gives no sign of life for so long.
+async fn hear_within(stream: &mut SplitStream<WebSocket>, silence: Duration) -> Said {
+    loop {
+        match timeout(silence, stream.next()).await {
+            Err(_) => return Said::Gone,
+            Ok(next) => {
+                if let Some(said) = understand(next) {
+                    return said;
+                }
+            }
+        }
+    }
+}
+
+async fn hear(stream: &mut SplitStream<WebSocket>) -> Said {
+    loop {
+        if let Some(said) = understand(stream.next().await) {
+            return said;
+        }
+    }
+}
+
+fn understand(next: Option<Result<Message, axum::Error>>) -> Option<Said> {
+    Some(match next {
+        None | Some(Ok(Message::Close(_))) => Said::Gone,
+        Some(Ok(Message::Ping(_) | Message::Pong(_))) => return None,
+        Some(Ok(Message::Binary(frame))) => Said::Frame(frame),
+        Some(Ok(Message::Text(_))) => {
+            Said::Wrong(Error::new(Code::BadFrame, "messages are binary frames, not text"))
+        }
+        Some(Err(error)) => match error.into_inner().downcast_ref() {
+            Some(tungstenite::Error::Capacity(_)) => {
+                Said::Wrong(Error::new(Code::Limit, format!("a frame exceeds {MAX_FRAME} bytes")))
+            }
+            Some(tungstenite::Error::Protocol(
+                tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+            )) => Said::Gone,
+            Some(tungstenite::Error::Protocol(_) | tungstenite::Error::Utf8(_)) => {
+                Said::Wrong(Error::new(Code::BadFrame, "the bytes are not websocket frames"))
+            }
+            _ => Said::Gone,
+        },
+    })
+}
+
+/// Writes what is queued until the end, and then says goodbye.
+async fn write(mut sink: SplitSink<WebSocket, Message>, rooms: &Rooms, outbox: &Outbox) {
+    let limits = rooms.limits();
+    let mut ping = interval(limits.ping);
+    ping.tick().await;
+    let end = loop {
+        let message = tokio::select! {
+            next = outbox.next() => match next {
+                Next::Frame(frame) => Message::Binary(frame),
+                Next::End(end) => break end,
+            },
+            _ = ping.tick() => Message::Ping(Bytes::new()),
+        };
+        let bytes = if let Message::Binary(frame) = &message { frame.len() } else { 0 };
+        tokio::select! {
+            biased;
+            () = outbox.until_cut() => {}
+            sent = timeout(limits.stall, sink.send(message)) => match sent {
+                Ok(Ok(())) => outbox.wrote(bytes),
+                Ok(Err(_)) => return,
+                Err(_) => outbox.cut(Error::new(Code::Limit, "the session does not read")),
+            },
+        }
+    };
+    let _ = timeout(GOODBYE, say_goodbye(&mut sink, end)).await;
+}
+
+async fn say_goodbye(sink: &mut SplitSink<WebSocket, Message>, end: End) -> Result<(), axum::Error> {
+    let (code, reason) = match end {
+        End::Gone => return Ok(()),
+        End::Closed => (close_code::NORMAL, String::new()),
+        End::Stopping => (close_code::AWAY, "the server stops".to_owned()),
+        End::Refused(Error { code, message }) => {
+            let code = code.as_str().to_owned();
+            tracing::info!(code, message, "a session is refused");
+            let refused = ServerMessage::Refused { code: code.clone(), message };
+            sink.send(Message::Binary(refused.to_bytes().into())).await?;
+            (close_code::NORMAL, code)
+        }
+    };
+    sink.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await
+}

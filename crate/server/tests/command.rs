@@ -1,0 +1,151 @@
+//! The program: what it says, how it ends, and what a kill cannot take.
+#![cfg(unix)]
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use offprint_protocol::{MutationSeq, Value};
+use support::{Copy, Ended, add, definition, mutation, push};
+use tempfile::TempDir;
+
+struct Program {
+    child: Child,
+    address: SocketAddr,
+}
+
+fn write_definition(dir: &Path) -> PathBuf {
+    let path = dir.join("notes.json");
+    std::fs::write(&path, serde_json::to_string(&definition()).unwrap()).unwrap();
+    path
+}
+
+fn offprint() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_offprint"))
+}
+
+impl Program {
+    fn start(dir: &TempDir) -> Self {
+        let mut child = offprint()
+            .arg("serve")
+            .arg(write_definition(dir.path()))
+            .args(["--listen", "127.0.0.1:0", "--data"])
+            .arg(dir.path().join("data"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        let address = line.strip_prefix("offprint: serving \"notes\" on http://").expect(&line);
+        Self { address: address.trim().parse().unwrap(), child }
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn fails(command: &mut Command) -> String {
+    let Output { status, stderr, stdout } = command.output().unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert_eq!(stdout, b"");
+    String::from_utf8(stderr).unwrap()
+}
+
+#[test]
+fn source_code_and_open_addresses_are_refused_with_a_sentence() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = fails(offprint().args(["serve", "notes.ts"]));
+    assert!(error.contains("npx offprint-definition notes.ts > notes.json"), "{error}");
+    let definition = write_definition(dir.path());
+    let mut open = offprint();
+    open.arg("serve").arg(&definition).args(["--listen", "0.0.0.0:0", "--data"]).arg(dir.path().join("data"));
+    let error = fails(&mut open);
+    assert!(error.contains("there is no authentication yet"), "{error}");
+    assert!(!dir.path().join("data").exists());
+}
+
+#[tokio::test]
+async fn a_stop_signal_ends_it_with_0_and_a_word_to_the_clients() {
+    for signal in ["TERM", "INT"] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut program = Program::start(&dir);
+        let mut copy = Copy::new("a", 1);
+        let mut socket = copy.connect(program.address).await;
+        socket.send(&push([add(1, "one")])).await;
+        copy.until(&mut socket, 1).await;
+        program.signal(signal);
+        assert_eq!(socket.ended().await, Ended::Closed(1001));
+        assert_eq!(program.child.wait().unwrap().code(), Some(0));
+        let mut rest = String::new();
+        program.child.stdout.take().unwrap().read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "", "one line and no more");
+    }
+}
+
+#[tokio::test]
+async fn a_kill_takes_nothing_that_was_confirmed_and_nothing_happens_twice() {
+    let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos();
+    println!("seed {seed}");
+    let mut random = u64::from(seed) | 1;
+    let dir = tempfile::tempdir().unwrap();
+    let mut copy = Copy::new("a", 1);
+    let mut made = 0;
+    let see = |seq: u64| {
+        let n = i64::try_from(seq).unwrap();
+        mutation(seq, "see", &[("client", Value::Text("1".into())), ("n", Value::Integer(n))])
+    };
+    for _ in 0..6 {
+        let program = Program::start(&dir);
+        let confirmed = copy.through;
+        let before = copy.hello.position;
+        let mut socket = copy.connect(program.address).await;
+        assert!(copy.through >= confirmed, "{} after {confirmed} was confirmed", copy.through);
+        if let Some(before) = before {
+            let after = copy.hello.position.unwrap();
+            assert!(after.journal == before.journal && after.lsn >= before.lsn, "history was lost");
+        }
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let wait = Duration::from_millis((random >> 33) % 80);
+        let mut next = copy.through.0 + 1;
+        let until = tokio::time::Instant::now() + wait;
+        while tokio::time::Instant::now() < until {
+            if !socket.try_send(&push((next..next + 5).map(see))).await {
+                break;
+            }
+            next += 5;
+            if next > copy.through.0 + 200 {
+                copy.until(&mut socket, next - 150).await;
+            }
+        }
+        made = made.max(next - 1);
+        program.signal("KILL");
+        while let Ok(message) = socket.next().await {
+            copy.take(message);
+        }
+    }
+    assert!(made > 0, "nothing was made before the kills");
+    let program = Program::start(&dir);
+    let mut socket = copy.connect(program.address).await;
+    socket.send(&push((copy.through.0 + 1..=made).map(see))).await;
+    copy.until(&mut socket, made).await;
+    assert_eq!(copy.through, MutationSeq(made));
+    let expected: Vec<i64> = (1..=i64::try_from(made).unwrap()).collect();
+    assert_eq!(copy.query::<i64>("SELECT n FROM seen ORDER BY rowid"), expected);
+    let mut fresh = Copy::new("a", 2);
+    let mut socket = fresh.connect(program.address).await;
+    fresh.until_equal(&mut socket, &copy).await;
+}

@@ -1,0 +1,335 @@
+//! A definition, a server in this process or its own, and a client made of nothing but the protocol.
+
+// Each test file uses a part of this.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use offprint_protocol::message::{CatchUp, ClientMessage, Hello, ServerMessage, Welcome};
+use offprint_protocol::*;
+use offprint_server::{Config, Limits, Server, StopToken};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+/// Longer than anything takes; a test that waits for it has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) fn definition() -> Definition {
+    let mutator = |sql: &str| MutatorSource { sql: sql.into() };
+    Definition {
+        name: "notes".into(),
+        migrations: vec![
+            "CREATE TABLE note (n INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE); CREATE TABLE blob (bytes)"
+                .into(),
+            "CREATE TABLE seen (client TEXT, n INTEGER)".into(),
+        ],
+        mutators: BTreeMap::from([
+            ("add".into(), mutator("INSERT INTO note (text) VALUES (:text)")),
+            // Not idempotent and not constrained: what runs twice shows.
+            ("see".into(), mutator("INSERT INTO seen VALUES (:client, :n)")),
+            ("fill".into(), mutator("DELETE FROM blob; INSERT INTO blob VALUES (:bytes)")),
+        ]),
+    }
+}
+
+/// A server in this process, on a free port.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    stop: StopToken,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+impl Running {
+    pub(crate) async fn start(data: &Path, limits: Limits) -> Self {
+        Self::start_with(data, limits, definition()).await
+    }
+
+    pub(crate) async fn start_with(data: &Path, limits: Limits, definition: Definition) -> Self {
+        let listen = "127.0.0.1:0".into();
+        let origins = vec!["https://app.example.com".into()];
+        let config = Config { definition, data: data.to_owned(), listen, origins, limits };
+        let server = Server::bind(config).await.unwrap();
+        let (address, stop) = (server.address(), server.stop_token());
+        Self { address, stop, task: tokio::spawn(server.run()) }
+    }
+
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        timeout(PATIENCE, self.task).await.expect("the server does not stop").unwrap().unwrap();
+    }
+}
+
+pub(crate) async fn running() -> (Running, TempDir) {
+    let data = tempfile::tempdir().unwrap();
+    (Running::start(data.path(), Limits::default()).await, data)
+}
+
+/// A websocket, seen as messages.
+pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+/// How a session ended: the code of a `Refused`, or the websocket's status.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Refused(String),
+    Closed(u16),
+    Lost,
+}
+
+impl Socket {
+    pub(crate) async fn open(address: SocketAddr) -> Self {
+        Self(connect_async(format!("ws://{address}/sync")).await.unwrap().0)
+    }
+
+    pub(crate) async fn send(&mut self, message: &ClientMessage) {
+        self.send_raw(Message::Binary(message.to_bytes().into())).await;
+    }
+
+    pub(crate) async fn send_raw(&mut self, message: Message) {
+        self.0.send(message).await.unwrap();
+    }
+
+    /// Sends what may fail because the server has gone.
+    pub(crate) async fn try_send(&mut self, message: &ClientMessage) -> bool {
+        self.0.send(Message::Binary(message.to_bytes().into())).await.is_ok()
+    }
+
+    /// The next message, or how the session ended.
+    pub(crate) async fn next(&mut self) -> Result<ServerMessage, Ended> {
+        loop {
+            return match timeout(PATIENCE, self.0.next()).await.expect("the server says nothing") {
+                Some(Ok(Message::Binary(bytes))) => match ServerMessage::from_bytes(&bytes).unwrap() {
+                    ServerMessage::Refused { code, .. } => Err(Ended::Refused(code)),
+                    message => Ok(message),
+                },
+                Some(Ok(Message::Close(frame))) => {
+                    Err(Ended::Closed(frame.map_or(1005, |frame| u16::from(frame.code))))
+                }
+                Some(Ok(_)) => continue,
+                Some(Err(_)) | None => Err(Ended::Lost),
+            };
+        }
+    }
+
+    /// Reads to the end, and tells how it ended.
+    pub(crate) async fn ended(&mut self) -> Ended {
+        loop {
+            if let Err(ended) = self.next().await {
+                return ended;
+            }
+        }
+    }
+
+    pub(crate) async fn close(&mut self) {
+        self.0.close(None).await.unwrap();
+        assert_eq!(self.ended().await, Ended::Closed(1005));
+    }
+
+    /// Whether the server closed the socket for good after it refused the session.
+    pub(crate) async fn is_closed_with(&mut self, code: &str) {
+        assert_eq!(self.ended().await, Ended::Refused(code.to_owned()));
+        assert_eq!(self.ended().await, Ended::Closed(1000));
+        assert_eq!(self.ended().await, Ended::Lost);
+    }
+}
+
+/// A client's copy of a document: what the server told, verified.
+#[derive(Debug, Clone)]
+pub(crate) struct Copy {
+    pub(crate) hello: Hello,
+    pub(crate) pages: BTreeMap<PageNo, Page>,
+    pub(crate) page_count: u32,
+    pub(crate) through: MutationSeq,
+    pub(crate) rejections: Vec<Rejection>,
+    pub(crate) catch_up: Option<CatchUp>,
+    parts: Vec<Rollup>,
+    journal: Option<JournalId>,
+    caught_up: bool,
+}
+
+impl Copy {
+    pub(crate) fn new(document: &str, client: u8) -> Self {
+        let definition = definition();
+        let hello = Hello {
+            min_version: 1,
+            max_version: 1,
+            document: DocumentId::new(document).unwrap(),
+            client: ClientId([client; 16]),
+            secret: ClientSecret([client ^ 0xff; 16]),
+            hash: definition.hash(),
+            definition: definition.name,
+            token: String::new(),
+            position: None,
+            confirmed: MutationSeq(0),
+        };
+        Self {
+            hello,
+            pages: BTreeMap::new(),
+            page_count: 0,
+            through: MutationSeq(0),
+            rejections: vec![],
+            catch_up: None,
+            parts: vec![],
+            journal: None,
+            caught_up: false,
+        }
+    }
+
+    /// Connects and is caught up.
+    pub(crate) async fn connect(&mut self, address: SocketAddr) -> Socket {
+        self.try_connect(address).await.expect("refused")
+    }
+
+    pub(crate) async fn try_connect(&mut self, address: SocketAddr) -> Result<Socket, Ended> {
+        let mut socket = Socket::open(address).await;
+        self.hello.confirmed = self.through;
+        socket.send(&ClientMessage::Hello(self.hello.clone())).await;
+        self.caught_up = false;
+        while !self.caught_up {
+            let message = socket.next().await?;
+            self.take(message);
+        }
+        Ok(socket)
+    }
+
+    /// Waits until these many of its mutations are decided.
+    pub(crate) async fn until(&mut self, socket: &mut Socket, through: u64) {
+        while self.through < MutationSeq(through) {
+            let message = socket.next().await.expect("the session ended");
+            self.take(message);
+        }
+    }
+
+    /// Waits until it is where the other copy is, which must then be the same, byte for byte.
+    pub(crate) async fn until_equal(&mut self, socket: &mut Socket, other: &Copy) {
+        while self.lsn() < other.lsn() {
+            let message = socket.next().await.expect("the session ended");
+            self.take(message);
+        }
+        assert_eq!(self.hello.position, other.hello.position);
+        assert_eq!(self.pages, other.pages);
+    }
+
+    pub(crate) fn lsn(&self) -> Lsn {
+        self.hello.position.map_or(Lsn(0), |position| position.lsn)
+    }
+
+    /// Applies what the server said; every claim in it is checked.
+    pub(crate) fn take(&mut self, message: ServerMessage) {
+        match message {
+            ServerMessage::Welcome(Welcome { version, journal, catch_up, .. }) => {
+                assert_eq!(version, 1);
+                if catch_up == CatchUp::Reset {
+                    self.pages.clear();
+                    self.hello.position = None;
+                } else {
+                    assert_eq!(self.hello.position.unwrap().journal, journal);
+                }
+                self.parts.clear();
+                self.catch_up = Some(catch_up);
+                self.journal = Some(journal);
+                self.caught_up = false;
+            }
+            ServerMessage::Commits(CommitBatch { outcomes, commits }) => {
+                for commit in commits {
+                    let position = self.hello.position.expect("commits on top of nothing");
+                    assert_eq!(commit.lsn, position.lsn.next());
+                    for patch in &commit.pages {
+                        let page = patch.apply(self.pages.get(&patch.no)).unwrap();
+                        self.pages.insert(patch.no, page);
+                    }
+                    self.resize(commit.page_count, commit.checksum);
+                    self.hello.position = Some(position.after(&commit));
+                }
+                self.decide(outcomes);
+                self.caught_up = true;
+            }
+            ServerMessage::Rollup(part) => {
+                let last = part.last;
+                self.parts.push(part);
+                if last {
+                    self.roll_up();
+                }
+            }
+            ServerMessage::Pong(_) => {}
+            ServerMessage::Refused { code, message } => panic!("refused: {code}: {message}"),
+        }
+    }
+
+    fn roll_up(&mut self) {
+        for part in std::mem::take(&mut self.parts) {
+            assert_eq!(part.from, self.lsn());
+            for patch in &part.pages {
+                self.pages.insert(patch.no, patch.apply(None).unwrap());
+            }
+            if part.last {
+                self.resize(part.page_count, part.checksum);
+                let journal = self.journal.unwrap();
+                self.hello.position = Some(Position { journal, lsn: part.to, hash: part.hash });
+                self.decide(part.outcomes);
+                self.caught_up = true;
+            }
+        }
+    }
+
+    fn resize(&mut self, page_count: u32, checksum: Checksum) {
+        self.page_count = page_count;
+        self.pages.retain(|no, _| no.0 <= page_count);
+        assert_eq!(self.pages.len(), page_count as usize, "a page is missing");
+        let mut sum = Checksum::default();
+        for (no, page) in &self.pages {
+            sum.toggle(*no, page.crc());
+        }
+        assert_eq!(sum, checksum);
+    }
+
+    fn decide(&mut self, outcomes: Vec<Outcome>) {
+        for outcome in outcomes {
+            assert_eq!(outcome.client, self.hello.client, "another client's outcome");
+            for rejection in outcome.rejections {
+                if !self.rejections.contains(&rejection) {
+                    self.rejections.push(rejection);
+                }
+            }
+            self.through = self.through.max(outcome.through);
+        }
+    }
+
+    /// What stock SQLite reads in the pages.
+    pub(crate) fn query<T: rusqlite::types::FromSql>(&self, sql: &str) -> Vec<T> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let bytes: Vec<u8> = self.pages.values().flat_map(|page| page.to_vec()).collect();
+        std::fs::write(&path, bytes).unwrap();
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        let check: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(check, "ok");
+        let mut statement = connection.prepare(sql).unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    }
+}
+
+pub(crate) fn mutation(seq: u64, name: &str, args: &[(&str, Value)]) -> Mutation {
+    let argument = |(name, value): &(&str, Value)| Argument { name: (*name).into(), value: value.clone() };
+    Mutation {
+        seq: MutationSeq(seq),
+        at: 1_700_000_000_000 + seq,
+        name: name.into(),
+        args: args.iter().map(argument).collect(),
+    }
+}
+
+pub(crate) fn add(seq: u64, text: &str) -> Mutation {
+    mutation(seq, "add", &[("text", Value::Text(text.into()))])
+}
+
+pub(crate) fn push(mutations: impl IntoIterator<Item = Mutation>) -> ClientMessage {
+    ClientMessage::Push(mutations.into_iter().collect())
+}
