@@ -7,7 +7,7 @@ pub(crate) struct Statement<'sql> {
     pub(crate) text: &'sql str,
     /// Its parameters as they are written, each once, in the order of their first use.
     pub(crate) params: Vec<&'sql str>,
-    /// Whether a keyword or string of it equals one of the words that were looked for.
+    /// Whether the word ROLLBACK is in it, outside of quotes.
     pub(crate) has_rollback: bool,
     /// Whether one of its strings is a time modifier that depends on where the device is.
     pub(crate) has_local_time: bool,
