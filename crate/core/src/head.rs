@@ -138,7 +138,7 @@ pub enum HeadBytes {
 
 impl Place {
     /// How many bytes a head has here.
-    pub fn len(self) -> usize {
+    pub fn size(self) -> usize {
         match self {
             Place::Slot => SLOT_LEN,
             Place::Log => LOG_HEADER_LEN,
@@ -176,7 +176,7 @@ impl Head {
         out.put(&self.identity.client).put(&self.identity.secret);
         out.u8(self.document.as_str().len() as u8).raw(self.document.as_str().as_bytes());
         let mut bytes = out.finish();
-        bytes.resize(place.len() - 4, 0);
+        bytes.resize(place.size() - 4, 0);
         let crc = crc32c::crc32c(&bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
         bytes
@@ -193,7 +193,7 @@ impl Head {
 }
 
 fn decode(bytes: &[u8], place: Place) -> Option<(u16, Option<Head>)> {
-    let (covered, crc) = bytes.get(..place.len())?.split_last_chunk::<4>()?;
+    let (covered, crc) = bytes.get(..place.size())?.split_last_chunk::<4>()?;
     if !covered.starts_with(place.magic()) || crc32c::crc32c(covered) != u32::from_le_bytes(*crc) {
         return None;
     }
@@ -264,7 +264,7 @@ mod tests {
             for base_info in [head().base_info, None] {
                 let head = Head { base_info, ..head() };
                 let bytes = head.encode(place);
-                assert_eq!(bytes.len(), place.len());
+                assert_eq!(bytes.len(), place.size());
                 assert_eq!(Head::decode(&bytes, place), HeadBytes::Head(head));
             }
         }

@@ -371,3 +371,144 @@ fn mismatch(what: String) -> Error {
 fn corrupt(what: impl Into<String>) -> Error {
     Error::new(Code::Corrupt, what)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JOURNAL: JournalId = JournalId([1; 16]);
+
+    fn page(byte: u8) -> Page {
+        let mut page = Page::zeroed();
+        page.make_mut().iter_mut().enumerate().for_each(|(at, to)| *to = (at as u8).wrapping_mul(byte));
+        page
+    }
+
+    fn commit(image: &mut Image, page_count: u32, pages: &[(u32, u8)]) -> Commit {
+        let changed = pages.iter().map(|(no, byte)| (PageNo(*no), page(*byte))).collect();
+        let commit = image.commit_of(&changed, page_count, Touched::All);
+        image.apply_commit(&commit).unwrap();
+        commit
+    }
+
+    /// The checksum as it is defined, page by page.
+    fn summed(image: &Image) -> Checksum {
+        let mut sum = Checksum::default();
+        (1..=image.page_count()).for_each(|no| sum.toggle(PageNo(no), image.page(PageNo(no)).unwrap().crc()));
+        sum
+    }
+
+    #[test]
+    fn a_document_that_grows_shrinks_and_grows_keeps_its_checksum_and_forgets_what_was_cut() {
+        let mut image = Image::empty(JOURNAL);
+        for (page_count, pages) in [
+            (3, &[(1, 1), (3, 3)][..]),
+            (700, &[(700, 7)]),
+            (2, &[(1, 9)]),
+            (600, &[(1, 8), (300, 3)]),
+            (256, &[]),
+            (257, &[]),
+            (0, &[]),
+            (1, &[(1, 1)]),
+        ] {
+            commit(&mut image, page_count, pages);
+            assert_eq!((image.page_count(), image.checksum()), (page_count, summed(&image)));
+            assert_eq!(image.page(PageNo(page_count + 1)), None);
+            assert_eq!(image.page(PageNo(0)), None);
+        }
+        commit(&mut image, 700, &[]);
+        assert_eq!(image.page(PageNo(700)), Some(&Page::zeroed()));
+    }
+
+    #[test]
+    fn rollups_bring_every_earlier_image_to_the_newest_one() {
+        let mut image = Image::empty(JOURNAL);
+        let mut history = vec![image.clone()];
+        for (page_count, pages) in
+            [(4, &[(1, 1), (2, 2), (4, 4)][..]), (2, &[(1, 5)]), (6, &[(6, 6)]), (6, &[(2, 7)]), (5, &[])]
+        {
+            commit(&mut image, page_count, pages);
+            history.push(image.clone());
+        }
+        for before in &history {
+            for part_bytes in [1, 5000, 1 << 20] {
+                let parts = image.rollup_since(before.lsn(), part_bytes);
+                assert!(parts.iter().all(|part| part.from == before.lsn()));
+                let mut after = before.clone();
+                after.apply_rollup(JOURNAL, &parts).unwrap();
+                assert_eq!(after, image);
+                // It serves those behind it as well.
+                let again = after.rollup_since(before.lsn(), part_bytes);
+                let mut third = before.clone();
+                third.apply_rollup(JOURNAL, &again).unwrap();
+                assert_eq!(third, image);
+            }
+        }
+        let mut elsewhere = Image::empty(JournalId([2; 16]));
+        commit(&mut elsewhere, 9, &[(9, 9)]);
+        elsewhere.apply_rollup(JOURNAL, &image.rollup_since(Lsn(0), 1 << 20)).unwrap();
+        assert_eq!(elsewhere, image);
+        assert_eq!(
+            elsewhere.rollup_since(Lsn(1), 1 << 20)[0].from,
+            Lsn(0),
+            "what changed since is not known"
+        );
+    }
+
+    #[test]
+    fn what_does_not_follow_or_does_not_fit_changes_nothing() {
+        let mut image = Image::empty(JOURNAL);
+        let first = commit(&mut image, 2, &[(1, 1), (2, 2)]);
+        let mut next = image.clone();
+        let second = commit(&mut next, 2, &[(2, 3)]);
+        let before = image.clone();
+        let mut check = |change: &dyn Fn(&mut Image) -> Result<(), Error>, code| {
+            assert_eq!(change(&mut image).unwrap_err().code, code);
+            assert_eq!(image, before);
+        };
+        check(&|image| image.apply_commit(&first), Code::HistoryMismatch);
+        check(&|image| image.apply_commit(&Commit { lsn: Lsn(3), ..second.clone() }), Code::HistoryMismatch);
+        check(
+            &|image| image.apply_commit(&Commit { checksum: Checksum(1), ..second.clone() }),
+            Code::Corrupt,
+        );
+        check(&|image| image.apply_commit(&Commit { page_count: 1, ..second.clone() }), Code::Corrupt);
+        check(&|image| image.apply_commit(&Commit { page_count: u32::MAX, ..second.clone() }), Code::Corrupt);
+        let mut patches = second.pages.clone();
+        patches[0].no = PageNo(1);
+        check(
+            &|image| image.apply_commit(&Commit { pages: patches.clone(), ..second.clone() }),
+            Code::Corrupt,
+        );
+        let rollup = next.rollup_since(Lsn(1), 1 << 20);
+        check(&|image| image.apply_rollup(JournalId([2; 16]), &rollup), Code::HistoryMismatch);
+        check(&|image| image.apply_rollup(JOURNAL, &[]), Code::Corrupt);
+        let open = Rollup { last: false, ..rollup[0].clone() };
+        check(&|image| image.apply_rollup(JOURNAL, std::slice::from_ref(&open)), Code::Corrupt);
+        let mut delta = rollup[0].clone();
+        let PatchBytes::Lz4(block) = delta.pages[0].bytes.clone() else { panic!("a pattern compresses") };
+        delta.pages[0].bytes = PatchBytes::Xor(block);
+        check(&|image| image.apply_rollup(JOURNAL, std::slice::from_ref(&delta)), Code::Corrupt);
+        let empty = Rollup { from: Lsn(0), to: Lsn(0), ..rollup[0].clone() };
+        check(&|image| image.apply_rollup(JOURNAL, std::slice::from_ref(&empty)), Code::Corrupt);
+        assert_eq!(Image::none().apply_commit(&first).unwrap_err().code, Code::HistoryMismatch);
+    }
+
+    #[test]
+    fn a_clone_stays_as_it_is() {
+        let mut image = Image::empty(JOURNAL);
+        commit(&mut image, 300, &[(1, 1), (300, 3)]);
+        let clone = image.clone();
+        commit(&mut image, 300, &[(1, 2)]);
+        assert_eq!(clone.page(PageNo(1)), Some(&page(1)));
+        assert_eq!(image.page(PageNo(1)), Some(&page(2)));
+    }
+
+    #[test]
+    fn pages_that_did_not_change_are_not_in_the_commit() {
+        let mut image = Image::empty(JOURNAL);
+        commit(&mut image, 2, &[(1, 1), (2, 2)]);
+        let again = commit(&mut image, 2, &[(1, 1), (2, 3)]);
+        assert_eq!(again.pages.iter().map(|patch| patch.no).collect::<Vec<_>>(), [PageNo(2)]);
+    }
+}

@@ -246,7 +246,7 @@ impl Running {
             return Some(self.opening_ops());
         }
         let wants_append = !self.log.queue.is_empty();
-        if self.catch_up.is_some() && !(wants_append && !self.was_append) {
+        if self.catch_up.is_some() && (self.was_append || !wants_append) {
             self.was_append = false;
             return Some(self.catch_up_ops());
         }

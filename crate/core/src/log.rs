@@ -75,8 +75,10 @@ impl<'a> LogReader<'a> {
         let mut from = self.at.max(LOG_HEADER_LEN);
         // Hostile bytes could name many long records: what is checked in vain is bounded.
         let mut budget = self.bytes.len().saturating_mul(4);
+        // Logs end in up to a megabyte of zeros; a salt may reach into them, a record's kind does not.
+        let end = (used(self.bytes) + 4).min(self.bytes.len());
         loop {
-            let searched = self.bytes.get(from + 5..)?;
+            let searched = self.bytes.get(from + 5..end)?;
             let start = from + find(searched, salt)?;
             from = start + 1;
             let Some(len) = array_at(self.bytes, start).map(u32::from_le_bytes) else { continue };
@@ -143,6 +145,19 @@ fn array_at(bytes: &[u8], at: usize) -> Option<[u8; 4]> {
     bytes.get(at..at.checked_add(4)?)?.try_into().ok()
 }
 
+/// Where the zeros at the end begin, rounded up.
+fn used(bytes: &[u8]) -> usize {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let mut end = bytes.len();
+    for chunk in bytes.rchunks(ZEROS.len()) {
+        if chunk != &ZEROS[..chunk.len()] {
+            break;
+        }
+        end -= chunk.len();
+    }
+    end
+}
+
 fn find(bytes: &[u8], wanted: [u8; 4]) -> Option<usize> {
     let mut from = 0;
     loop {
@@ -167,7 +182,7 @@ mod tests {
         bytes
     }
 
-    fn bodies<'a>(bytes: &'a [u8], salt: u64) -> Vec<&'a [u8]> {
+    fn bodies(bytes: &[u8], salt: u64) -> Vec<&[u8]> {
         LogReader::new(bytes, salt).map(|frame| frame.body).collect()
     }
 

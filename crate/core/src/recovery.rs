@@ -184,20 +184,21 @@ impl Recovery {
             && [FileName::Base0, FileName::Base1].iter().all(|file| self.sizes[*file as usize] == 0);
         let mut newest: Option<Head> = None;
         for (side, slot) in [Side::Zero, Side::One].into_iter().zip(slots.chunks(SLOT_LEN)) {
-            if let Some(head) = self.head(slot, Place::Slot)? {
-                if newest.as_ref().is_none_or(|newest| newest.generation < head.generation) {
-                    self.newest_slot = Some(side);
-                    newest = Some(head);
-                }
+            if let Some(head) = self.head(slot, Place::Slot)?
+                && newest.as_ref().is_none_or(|newest| newest.generation < head.generation)
+            {
+                self.newest_slot = Some(side);
+                newest = Some(head);
             }
         }
         let in_slot = newest.as_ref().map_or(0, |head| head.generation);
         self.candidates.extend(newest.map(|head| Candidate { head, in_slot: true }));
         for (side, header) in [(Side::Zero, log_0), (Side::One, log_1)] {
-            if let Some(head) = self.head(header, Place::Log)? {
-                if head.log == side && head.generation > in_slot {
-                    self.candidates.push(Candidate { head, in_slot: false });
-                }
+            if let Some(head) = self.head(header, Place::Log)?
+                && head.log == side
+                && head.generation > in_slot
+            {
+                self.candidates.push(Candidate { head, in_slot: false });
             }
         }
         self.candidates.sort_by_key(|candidate| candidate.head.generation);

@@ -74,16 +74,14 @@ impl Replay {
     /// Reads the log, header included.
     pub(crate) fn log(&mut self, log: &[u8], head: &Head) {
         let mut reader = LogReader::new(log, head.salt);
-        while let Some(frame) = reader.next() {
+        for frame in reader.by_ref() {
             self.record(frame);
         }
         let end = reader.at();
         let mut rest = Vec::new();
         while let Some(frame) = reader.resync() {
             rest.push(frame);
-            while let Some(frame) = reader.next() {
-                rest.push(frame);
-            }
+            rest.extend(reader.by_ref());
         }
         if (end as u64) < head.opening || rest.iter().any(|frame| frame.starts_write) {
             self.lost_records = true;

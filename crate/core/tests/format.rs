@@ -1,5 +1,5 @@
 //! The bytes in FORMAT.md and in golden/ are the bytes of this build, both ways.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod storage;
 

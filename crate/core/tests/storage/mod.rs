@@ -1,5 +1,5 @@
 //! A replica's or primary's journal on a disk that fails, and beside it what every ticket stands for.
-#![allow(dead_code, missing_docs, unreachable_pub)]
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 
@@ -161,7 +161,7 @@ impl Device {
         assert!(identity.epoch > self.durable_epoch, "{:#?}", self.log);
         let found = State { image, pending, ledger };
         if self.identity.is_some_and(|known| known.client == identity.client) {
-            let fits = self.states.iter().any(|state| *state == found);
+            let fits = self.states.contains(&found);
             assert!(fits, "found {found:#?}\nwhich is none of {:#?}\n{:#?}", self.states, self.log);
         } else {
             assert!(!self.ever_durable, "another client after a durable open: {:#?}", self.log);
