@@ -1,41 +1,47 @@
 //! A document: files on a device, SQLite above them, mutations on top, a server to agree with. Without any I/O.
 //!
+//! Two state machines are the whole of it: [`Replica`], a client's copy, and [`Primary`], the original. A host hands
+//! them what has come ([`host`]) and carries out what they want. Below them, bottom up: files as batches of operations
+//! ([`disk`]); records and what recovery makes of them ([`log`], [`head`], [`image`], [`ledger`], [`record`],
+//! [`journal`]; FORMAT.md); SQLite over pages in memory ([`pages`], [`sqlite`], [`rows`], [`mutator`], [`migration`],
+//! [`live`]).
+//!
 //! Modules are declared in layer order: none uses a later one.
 
-mod authorizer;
-mod checkpoint;
 pub mod disk;
 pub mod disk_memory;
-mod document;
-mod entropy;
-pub mod head;
 pub mod host;
-pub mod image;
-pub mod journal;
-pub mod ledger;
-pub mod live;
+mod entropy;
 pub mod log;
-pub mod migration;
-pub mod mutator;
-mod news;
-pub mod pages;
-mod primary;
-mod rebase;
+pub mod head;
+pub mod image;
+pub mod ledger;
 pub mod record;
-mod recovery;
 mod replay;
-mod replica;
-pub mod rows;
-pub mod sqlite;
-mod statement;
-mod sync;
-mod tail;
-mod timeline;
+mod recovery;
+mod checkpoint;
+pub mod journal;
+pub mod pages;
 mod vfs;
+mod statement;
+mod authorizer;
+pub mod sqlite;
+pub mod rows;
+pub mod mutator;
+pub mod migration;
+pub mod live;
+mod timeline;
+mod rebase;
+mod sync;
+mod document;
+mod replica;
+mod tail;
+mod news;
+mod primary;
+
+#[cfg(test)]
+mod testing;
 
 pub use image::Image;
 pub use primary::Primary;
 pub use replica::Replica;
-
-#[cfg(test)]
-mod testing;

@@ -21,8 +21,8 @@ pub use commit::{Commit, CommitBatch, Position, Rollup, Touched};
 pub use definition::{Definition, MutatorSource};
 pub use error::{Code, Error};
 pub use id::{
-    ClientId, ClientKey, ClientSecret, CommitHash, DefinitionHash, DocumentId, Epoch, JournalId, Lsn, MutationSeq,
-    PageNo, RequestNo, SessionNo, TabId,
+    ClientId, ClientKey, ClientSecret, CommitHash, DefinitionHash, DocumentId, Epoch, JournalId, Lsn,
+    MutationSeq, PageNo, RequestNo, SessionNo, TabId,
 };
 pub use mutation::{Argument, Mutation, Outcome, Rejection};
 pub use page::{Checksum, PAGE_SIZE, Page, PagePatch};

@@ -231,7 +231,8 @@ mod tests {
 
     #[test]
     fn every_encoding_gives_the_page_back() {
-        for (page, before) in [(noise(1), None), (noise(2), Some(noise(3))), (Page::zeroed(), Some(noise(4)))] {
+        for (page, before) in [(noise(1), None), (noise(2), Some(noise(3))), (Page::zeroed(), Some(noise(4)))]
+        {
             let patch = PagePatch::new(PageNo(1), &page, before.as_ref());
             assert_eq!(patch.apply(before.as_ref()).unwrap(), page);
         }
