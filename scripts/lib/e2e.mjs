@@ -17,11 +17,11 @@ export async function prepareBrowserRuns(...browsers) {
   return { OFFPRINT_SERVER: serverProgram, OFFPRINT_DEMO: inRoot("demo/dist") };
 }
 
-/** Runs demo/e2e in one browser; the tests read what is below from the environment. */
+/** Runs demo/e2e and worker/e2e in one browser; the tests read what is below from the environment. */
 export async function runE2e(browser, env, grep) {
   const { nodeTest } = await import("./node-test.mjs");
-  const files = filesUnder("demo/e2e").filter((file) => /\.test\.(ts|mjs)$/.test(file));
-  if (files.length === 0) throw new Stop("demo/e2e has no tests.");
+  const files = filesUnder("demo/e2e", "worker/e2e").filter((file) => /\.test\.(ts|mjs)$/.test(file));
+  if (files.length === 0) throw new Stop("demo/e2e and worker/e2e have no tests.");
   // A browser that hangs fails its test instead of the whole run.
   const args = [
     "--test-concurrency=1",

@@ -1,0 +1,343 @@
+// A document in real tabs, without a bundler and without a server: hub, disk and tabs, and the death of each.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { until, within } from "../../demo/e2e/lib/poll.mjs";
+import { browserName, Profile } from "../../demo/e2e/lib/profile.mjs";
+import {
+  add,
+  close,
+  evaluate,
+  notes,
+  open,
+  startOpening,
+  startWriting,
+  stopWriting,
+  written,
+} from "./lib/notes.mjs";
+import { site } from "./lib/site.mjs";
+
+const chromiumOnly = browserName === "chromium" ? {} : { skip: "needs Chromium's DevTools protocol" };
+const sorted = (ids) => [...ids].sort();
+
+describe(`hub and disk in ${browserName}`, () => {
+  let served;
+  let profile;
+  let last = 0;
+  const fresh = () => `doc-${++last}`;
+  const pages = [];
+
+  async function tab(folder = "a") {
+    const page = await profile.open(served.url(folder));
+    pages.push(page);
+    await until("the page is ready", () => page.evaluate(() => window.offprint !== undefined));
+    return page;
+  }
+
+  const closeTab = (page) => within(10, "a tab closes", page.close());
+
+  /** Every note that was told to be durable is there, and none twice. */
+  async function checkNotes(page, written) {
+    const there = await notes(page);
+    assert.equal(new Set(there).size, there.length, "a note is there twice");
+    const missing = written.filter((id) => !there.includes(id));
+    assert.deepEqual(missing, [], "a durable note is missing");
+  }
+
+  before(async () => {
+    served = await site();
+    profile = await new Profile().start();
+  });
+  after(async () => {
+    await profile?.remove();
+    await served?.close();
+  });
+
+  async function closeTabs() {
+    for (const page of pages.splice(0)) if (!page.isClosed()) await closeTab(page).catch(() => undefined);
+  }
+
+  test("a change in one tab is seen in the other, and is there after all are closed", async () => {
+    const id = fresh();
+    const a = await tab();
+    assert.equal(await open(a, id), "open");
+    const b = await tab();
+    assert.equal(await open(b, id), "open");
+    await evaluate(b, () => {
+      window.seen = [];
+      window.doc.subscribe(window.offprint.sql`SELECT id FROM note`, (rows) => window.seen.push(rows.length));
+    });
+    await add(a, "one");
+    await add(b, "two");
+    await until("b sees both", () => evaluate(b, () => window.seen.at(-1) === 2));
+    const status = await evaluate(b, () => window.doc.status);
+    assert.deepEqual([status.ready, status.connection, status.rejections], [true, "none", []]);
+    assert.deepEqual(status.storage, { kind: "opfs", durable: true, reason: null });
+    await closeTabs();
+    const c = await tab();
+    assert.equal(await open(c, id), "open");
+    assert.deepEqual(await notes(c), ["one", "two"]);
+    assert.deepEqual(await evaluate(c, () => window.errors), []);
+    await closeTabs();
+  });
+
+  test("a mutation that fails rejects with its code and leaves no trace", async () => {
+    const a = await tab();
+    assert.equal(await open(a, fresh()), "open");
+    const codes = await evaluate(a, async () => {
+      const { mutate } = window.doc;
+      const code = (promise) =>
+        promise.then(
+          () => "fine",
+          (error) => error.code,
+        );
+      await mutate.once({ id: "1" });
+      mutate.once({ id: "1" });
+      return Promise.all([
+        code(mutate.once({ id: "1" })),
+        code(mutate.add({ id: "1" })),
+        code(mutate.add({ id: "1", tab: "x", more: 1 })),
+        code(mutate.add({ id: undefined, tab: "x" })),
+        code(mutate.add({ id: "x".repeat(1_200_000), tab: "x" })),
+        code(window.doc.query(window.offprint.sql`SELECT * FROM nothing`)),
+        code(window.doc.query(window.offprint.sql`DELETE FROM note`)),
+      ]);
+    });
+    assert.deepEqual(codes, [
+      "constraint",
+      "bad_argument",
+      "bad_argument",
+      "bad_argument",
+      "too_large",
+      "sql",
+      "forbidden",
+    ]);
+    assert.deepEqual(await notes(a), []);
+    assert.deepEqual(await evaluate(a, () => window.errors), []);
+    await closeTabs();
+  });
+
+  test("when the lending tab closes, the other goes on, and nothing that was durable is lost or twice", async () => {
+    const id = fresh();
+    const [a, b, c] = [await tab(), await tab(), await tab()];
+    for (const page of [a, b, c]) assert.equal(await open(page, id), "open");
+    await startWriting(b, "b");
+    await startWriting(c, "c");
+    for (const page of [a, b]) {
+      const writers = page === b ? [c] : [b, c];
+      for (const writer of writers) {
+        const before = await written(writer);
+        await until("writing", async () => (await written(writer)) > before + 20);
+      }
+      if (page === b) await stopWriting(b);
+      await closeTab(page);
+      for (const writer of writers) {
+        const after = await written(writer);
+        await until("writing goes on", async () => (await written(writer)) > after + 20);
+      }
+    }
+    const { written: ids, failed } = await stopWriting(c);
+    assert.deepEqual(failed, []);
+    await checkNotes(c, ids);
+    await closeTabs();
+    const again = await tab();
+    assert.equal(await open(again, id), "open");
+    await checkNotes(again, ids);
+    await closeTabs();
+  });
+
+  test("when the hub's renderer crashes, the other tabs go on with another hub", chromiumOnly, async () => {
+    const id = fresh();
+    const [a, b] = [await tab(), await tab()];
+    for (const page of [a, b]) assert.equal(await open(page, id), "open");
+    await evaluate(b, () => {
+      window.doc.subscribe(window.offprint.sql`SELECT count(*) AS n FROM note`, ([row]) => {
+        window.count = row.n;
+      });
+    });
+    await startWriting(b, "b");
+    await until("writing", async () => (await written(b)) > 50);
+    a.goto("chrome://crash").catch(() => undefined);
+    await until("b had to wait", async () => evaluate(b, () => window.writer.slowest > 20));
+    const after = await written(b);
+    await until("writing goes on", async () => (await written(b)) > after + 50);
+    const { written: ids, failed } = await stopWriting(b);
+    assert.deepEqual(failed, []);
+    await checkNotes(b, ids);
+    const count = (await notes(b)).length;
+    await until("its live query goes on", () => evaluate(b, (count) => window.count === count, count));
+    await closeTabs();
+  });
+
+  test("when the hub itself ends, again and again, requests are answered once", chromiumOnly, async () => {
+    const id = fresh();
+    const [a, b] = [await tab(), await tab()];
+    for (const page of [a, b]) assert.equal(await open(page, id), "open");
+    await startWriting(a, "a");
+    await startWriting(b, "b");
+    for (let time = 0; time < 3; time += 1) {
+      const before = await written(b);
+      await until("writing", async () => (await written(b)) > before + 30);
+      const hub = await until("a hub", () =>
+        profile.browser
+          .targets()
+          .find((target) => target.type() === "shared_worker" && target.url().includes("hub.js")),
+      );
+      const session = await hub.createCDPSession();
+      session.send("Runtime.evaluate", { expression: "self.close()" }).catch(() => undefined);
+      const after = await written(b);
+      await until("writing goes on", async () => (await written(b)) > after + 30);
+    }
+    const results = [await stopWriting(a), await stopWriting(b)];
+    assert.deepEqual(
+      results.flatMap(({ failed }) => failed),
+      [],
+    );
+    await checkNotes(
+      b,
+      results.flatMap(({ written }) => written),
+    );
+    await closeTabs();
+  });
+
+  test("a frozen tab's disk is taken over", chromiumOnly, async () => {
+    const id = fresh();
+    const [a, b] = [await tab(), await tab()];
+    for (const page of [a, b]) assert.equal(await open(page, id), "open");
+    await startWriting(b, "b");
+    await until("writing", async () => (await written(b)) > 20);
+    const session = await a.createCDPSession();
+    await session.send("Page.setWebLifecycleState", { state: "frozen" });
+    const after = await written(b);
+    await until("writing goes on", async () => (await written(b)) > after + 50);
+    await session.send("Page.setWebLifecycleState", { state: "active" });
+    await add(a, "thawed");
+    const { written: ids, failed } = await stopWriting(b);
+    assert.deepEqual(failed, []);
+    await checkNotes(b, [...ids, "thawed"]);
+    await closeTabs();
+  });
+
+  test("a reload keeps what was durable", async () => {
+    const id = fresh();
+    const a = await tab();
+    for (let time = 0; time < 3; time += 1) {
+      assert.equal(await open(a, id), "open");
+      await add(a, `note-${time}`);
+      assert.equal((await notes(a)).length, time + 1);
+      await within(20, "reload", a.reload());
+      await until("the page is ready", () => a.evaluate(() => window.offprint !== undefined));
+    }
+    await closeTabs();
+  });
+
+  test("files that somebody holds are waited for, and told as blocked", async () => {
+    const id = fresh();
+    const a = await tab();
+    await evaluate(
+      a,
+      (id) =>
+        new Promise((resolve, reject) => {
+          window.holder = new Worker("holder.js");
+          window.holder.onmessage = resolve;
+          window.holder.onerror = () => reject(new Error("the holder failed"));
+          window.holder.postMessage(id);
+        }).then(() => undefined),
+      id,
+    );
+    await startOpening(a, id);
+    const blocked = () =>
+      evaluate(a, () => window.statuses.some((status) => status.storage.reason?.code === "blocked"));
+    await until("it is told", blocked);
+    assert.equal(await evaluate(a, () => window.doc === undefined), true);
+    await evaluate(a, () => window.holder.terminate());
+    await until("it opens", () => evaluate(a, () => window.doc?.status.ready));
+    assert.equal(await evaluate(a, () => window.doc.status.storage.reason), null);
+    await add(a, "x");
+    await closeTabs();
+  });
+
+  test("another deploy's hub waits for the first one's end, and has everything then", async () => {
+    const id = fresh();
+    const a = await tab("a");
+    assert.equal(await open(a, id), "open");
+    await add(a, "first");
+    const b = await tab("b");
+    await startOpening(b, id);
+    const blocked = () =>
+      evaluate(b, () => window.statuses.some((status) => status.storage.reason?.code === "blocked"));
+    await until("it is told", blocked);
+    await add(a, "second");
+    await close(a);
+    await until("b opens", () => evaluate(b, () => window.doc?.status.ready));
+    assert.deepEqual(await notes(b), ["first", "second"]);
+    await closeTabs();
+  });
+
+  test("what cannot be opened says why, and the next open is a new attempt", async () => {
+    const absent = await tab("absent");
+    assert.equal(await open(absent, fresh()), "storage_unavailable");
+    assert.equal(await open(absent, fresh()), "storage_unavailable");
+    for (const folder of ["no-hub", "no-disk", "no-wasm"]) {
+      const page = await tab(folder);
+      assert.equal(await open(page, fresh()), "not_loaded", folder);
+      const message = await evaluate(page, () => window.failure.message);
+      assert.match(message, folder === "no-wasm" ? /wasmUrl/ : /optimizeDeps.*workerUrl/);
+      // The folder may be named instead.
+      const id = fresh();
+      const options = folder === "no-wasm" ? { wasmUrl: "/a/offprint.wasm" } : { workerUrl: "/a/" };
+      assert.equal(await open(page, id, options), "open", folder);
+      await add(page, "x");
+      await close(page);
+    }
+    const a = await tab();
+    assert.equal(await open(a, "a/b"), "bad_document_id");
+    assert.equal(await open(a, fresh(), { server: "ftp://x" }), "bad_argument");
+    for (const id of [".", "..", "~", "-"]) assert.equal(await open(a, id), "open", id);
+    await closeTabs();
+  });
+
+  test("a tab that disagrees with the first is refused until the others have gone", async () => {
+    const id = fresh();
+    const [a, b] = [await tab(), await tab()];
+    assert.equal(await open(a, id), "open");
+    assert.equal(await open(b, id, { other: true }), "definition_mismatch");
+    assert.equal(await open(b, id, { server: "ws://127.0.0.1:9" }), "bad_state");
+    await add(a, "x");
+    await close(a);
+    assert.equal(await open(b, id, { server: "ws://127.0.0.1:9" }), "open");
+    await until("it is offline", () => evaluate(b, () => window.doc.status.connection === "offline"));
+    const { pending, connectionProblem } = await evaluate(b, () => window.doc.status);
+    assert.equal(connectionProblem?.code, "unreachable");
+    await add(b, "y");
+    assert.equal((await evaluate(b, () => window.doc.status)).pending, pending + 1);
+    await closeTabs();
+  });
+
+  test("closing settles what is open, hands the disk back, and the document can be opened again", async () => {
+    const id = fresh();
+    const [a, b] = [await tab(), await tab()];
+    for (const page of [a, b]) assert.equal(await open(page, id), "open");
+    const ends = await evaluate(a, async () => {
+      const { doc } = window;
+      const write = doc.mutate.add({ id: "last", tab: "a" });
+      await Promise.all([doc.close(), doc.close()]);
+      const code = (promise) => promise.then(() => "fine").catch((error) => error.code);
+      const late = doc.mutate.add({ id: "late", tab: "a" });
+      const query = doc.query(window.offprint.sql`SELECT 1`);
+      return Promise.all([code(write.durable), code(late.applied), code(query), code(doc.close())]);
+    });
+    assert.deepEqual(ends, ["fine", "closed", "closed", "fine"]);
+    await add(b, "after");
+    assert.equal(await open(a, id), "open");
+    assert.deepEqual(sorted(await notes(a)), ["after", "last"]);
+    await close(a);
+    await close(b);
+    for (let time = 0; time < 3; time += 1) {
+      assert.equal(await open(a, id), "open");
+      await add(a, `again-${time}`);
+      await close(a);
+    }
+    assert.deepEqual(await evaluate(a, () => window.errors), []);
+    await closeTabs();
+  });
+});

@@ -1,0 +1,95 @@
+import { within } from "../../../demo/e2e/lib/poll.mjs";
+
+/** Opens a document in a page; resolves with "open" or the error's code. */
+export const open = (page, id, options = {}) =>
+  within(
+    30,
+    `${id} opens`,
+    page.evaluate(
+      async ({ id, options }) => {
+        const { definition, other } = window.offprint;
+        window.statuses = [];
+        try {
+          window.doc = await window.offprint.open(options.other ? other : definition, id, {
+            ...options,
+            onStatus: (status) => window.statuses.push(status),
+          });
+          return "open";
+        } catch (error) {
+          window.failure = error;
+          return error.code ?? String(error);
+        }
+      },
+      { id, options },
+    ),
+  );
+
+/** Starts opening without waiting for it. */
+export const startOpening = (page, id) =>
+  page.evaluate((id) => {
+    window.statuses = [];
+    window.opening = window.offprint
+      .open(window.offprint.definition, id, { onStatus: (status) => window.statuses.push(status) })
+      .then((doc) => {
+        window.doc = doc;
+      });
+  }, id);
+
+/** Writes one note and waits for a stage. */
+export const add = (page, id, stage = "durable") =>
+  within(
+    20,
+    `note ${id} is ${stage}`,
+    page.evaluate(({ id, stage }) => window.doc.mutate.add({ id, tab: "x" })[stage], { id, stage }),
+  );
+
+/** Starts writing notes one after the other, each counted once it is durable. */
+export const startWriting = (page, prefix) =>
+  page.evaluate((prefix) => {
+    const writer = { written: [], failed: [], slowest: 0, stop: false };
+    window.writer = writer;
+    const { doc } = window;
+    (async () => {
+      for (let n = 0; !writer.stop; n += 1) {
+        const began = performance.now();
+        try {
+          await doc.mutate.add({ id: `${prefix}-${n}`, tab: prefix });
+          writer.written.push(`${prefix}-${n}`);
+        } catch (error) {
+          writer.failed.push(`${error.code}: ${error.message}`);
+          return;
+        }
+        writer.slowest = Math.max(writer.slowest, performance.now() - began);
+      }
+    })();
+  }, prefix);
+
+export const written = (page) => page.evaluate(() => window.writer.written.length);
+
+export const stopWriting = (page) =>
+  page.evaluate(async () => {
+    const { writer } = window;
+    writer.stop = true;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    return { ...writer };
+  });
+
+export const notes = (page) =>
+  within(
+    20,
+    "notes are read",
+    page.evaluate(async () => {
+      const rows = await window.doc.query(window.offprint.sql`SELECT id FROM note ORDER BY rowid`);
+      return rows.map(({ id }) => id);
+    }),
+  );
+
+export const close = (page) =>
+  within(
+    10,
+    "the document closes",
+    page.evaluate(() => window.doc.close()),
+  );
+
+export const evaluate = (page, body, argument) =>
+  within(30, "the page answers", page.evaluate(body, argument));

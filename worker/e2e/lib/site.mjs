@@ -1,0 +1,70 @@
+import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { extname } from "node:path";
+
+const dist = new URL("../../../dist/", import.meta.url);
+const types = {
+  ".js": "text/javascript",
+  ".wasm": "application/wasm",
+  ".html": "text/html",
+  ".map": "application/json",
+};
+
+const page = (folder) => `<!doctype html><meta charset="utf-8"><title>worker/e2e</title><script type="module">
+import * as offprint from "/${folder}/index.js";
+const { defineDocument, sql } = offprint;
+const definition = defineDocument({
+  name: "notes",
+  migrations: [sql\`CREATE TABLE note (id TEXT NOT NULL, tab TEXT NOT NULL)\`, "CREATE TABLE once (id TEXT PRIMARY KEY)"],
+  mutators: {
+    add: sql.mutator\`INSERT INTO note (id, tab) VALUES (:id, :tab)\`,
+    once: sql.mutator\`INSERT INTO once (id) VALUES (:id)\`,
+  },
+});
+const other = defineDocument({ ...definition, mutators: {} });
+window.errors = [];
+addEventListener("error", (event) => window.errors.push(event.message));
+addEventListener("unhandledrejection", (event) => window.errors.push(String(event.reason)));
+window.offprint = { ...offprint, definition, other };
+</script>`;
+
+// Browsers without a private file system, as the disk sees them.
+const ABSENT = `navigator.storage.getDirectory = async () => { throw new DOMException("refused", "SecurityError"); };\n`;
+
+const holder = `self.onmessage = async ({ data }) => {
+  let directory = await navigator.storage.getDirectory();
+  for (const name of ["offprint", data + ".offprint"]) directory = await directory.getDirectoryHandle(name, { create: true });
+  const file = await directory.getFileHandle("lock", { create: true });
+  self.handle = await file.createSyncAccessHandle();
+  self.postMessage("held");
+};`;
+
+/**
+ * Serves dist/ without a bundler on a free port of the loopback, under several folders: \`a\` and \`b\` are two deploys
+ * of the same files, \`absent\` has no storage, \`no-disk\`, \`no-hub\` and \`no-wasm\` lack a file.
+ */
+export async function site() {
+  const server = createServer((request, response) => {
+    const [, folder, name = ""] = new URL(request.url, "http://site").pathname.split("/");
+    const send = (type, body) => response.writeHead(200, { "content-type": type }).end(body);
+    if (name === "") return send("text/html", page(folder));
+    if (name === "holder.js") return send("text/javascript", holder);
+    const missing = { "no-disk": "disk.js", "no-hub": "hub.js", "no-wasm": "offprint.wasm" }[folder];
+    if (name === missing) return response.writeHead(404).end();
+    try {
+      const body = readFileSync(new URL(name, dist));
+      const absent = folder === "absent" && name === "disk.js";
+      send(types[extname(name)] ?? "text/plain", absent ? ABSENT + body : body);
+    } catch {
+      response.writeHead(404).end();
+    }
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return {
+    url: (folder) => `http://127.0.0.1:${server.address().port}/${folder}/`,
+    async close() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
