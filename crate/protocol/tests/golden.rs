@@ -1,4 +1,6 @@
 //! The bytes in PROTOCOL.md and in golden/ are the bytes of this build, both ways.
+// Helpers are outside of #[test] functions, where clippy would allow it by itself.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

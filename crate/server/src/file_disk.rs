@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use offprint_core::disk::{DiskAnswer, DiskBatch, DiskOp, DiskValue, FileName};
 use offprint_protocol::{Code, DocumentId, Error};
 
-const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 const LOCK_RETRY: Duration = Duration::from_millis(20);
 
 /// A document's five files and the lock that keeps every other process from them; dropping it gives them back.

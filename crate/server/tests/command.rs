@@ -1,4 +1,6 @@
 //! The program: what it says, how it ends, and what a kill cannot take.
+// Helpers are outside of #[test] functions, where clippy would allow it by itself.
+#![allow(clippy::unwrap_used, clippy::panic)]
 #![cfg(unix)]
 
 mod support;

@@ -1,4 +1,6 @@
 //! What a server refuses, with which code, and that nobody else notices.
+// Helpers are outside of #[test] functions, where clippy would allow it by itself.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod support;
 

@@ -1,4 +1,6 @@
 //! Clients of one server agree, whatever comes and goes.
+// Helpers are outside of #[test] functions, where clippy would allow it by itself.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod support;
 

@@ -49,13 +49,9 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start(data: &Path, limits: Limits) -> Self {
-        Self::start_with(data, limits, definition()).await
-    }
-
-    pub(crate) async fn start_with(data: &Path, limits: Limits, definition: Definition) -> Self {
         let listen = "127.0.0.1:0".into();
         let origins = vec!["https://app.example.com".into()];
-        let config = Config { definition, data: data.to_owned(), listen, origins, limits };
+        let config = Config { definition: definition(), data: data.to_owned(), listen, origins, limits };
         let server = Server::bind(config).await.unwrap();
         let (address, stop) = (server.address(), server.stop_token());
         Self { address, stop, task: tokio::spawn(server.run()) }
