@@ -5,6 +5,7 @@
 //! the document's `room` (found or opened by `rooms`). The room owns the core's `Primary` and carries out its
 //! effects: batches on a [`FileDisk`], frames into each session's bounded `outbox`.
 
+mod check_definition;
 mod config;
 mod definition_file;
 mod file_disk;

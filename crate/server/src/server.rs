@@ -11,13 +11,13 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use offprint_core::Primary;
-use offprint_core::host::PrimaryConfig;
+use offprint_protocol::DefinitionHash;
 use offprint_protocol::message::MAX_FRAME;
-use offprint_protocol::{DefinitionHash, DocumentId};
 use tokio::net::{TcpListener, lookup_host};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use crate::check_definition::check_definition;
 use crate::config::Config;
 use crate::origin::Origins;
 use crate::rooms::{MakeMachine, Rooms};
@@ -49,12 +49,7 @@ impl Server {
     /// Listens; documents are opened when somebody asks for them. Fails if the address is not of this machine only,
     /// or the definition cannot be served.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
-        // Compiled once here, so that a definition that cannot work is told to the operator and not to every client.
-        let trial = DocumentId::new("trial").map_err(StartError::BadDefinition)?;
-        let definition = config.definition.clone();
-        definition.check().map_err(StartError::BadDefinition)?;
-        Primary::new(PrimaryConfig { document: trial, definition, entropy: [0; 32] })
-            .map_err(StartError::BadDefinition)?;
+        check_definition(&config.definition).map_err(StartError::BadDefinition)?;
         Self::bind_with(config, Box::new(|config| Ok(Box::new(Primary::new(config)?)))).await
     }
 
