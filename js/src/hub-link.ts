@@ -3,8 +3,11 @@ import { OffprintError } from "./error.ts";
 import { whenFree } from "./lock.ts";
 import { HOW_TO_LOAD } from "./workers.ts";
 
-/** How long a hub may take to say that it is here before another connection is tried. */
-const PATIENCE = 2_000;
+/**
+ * How long a hub may take to say that it is here before another connection is tried: at first little, as the port may
+ * have landed in a worker that was ending; then more, as its script may be loading slowly.
+ */
+const PATIENCE = { first: 250, longest: 2_000 };
 /** How long the first hub may take altogether: its script is then not where it was looked for. */
 const LOADING = 10_000;
 /** A hub that lives shorter than this died of something that may come again. */
@@ -38,6 +41,7 @@ export class HubLink {
   #everHere = false;
   #hereSince: number | undefined;
   #shortLives = 0;
+  #patience = PATIENCE.first;
   #closed = false;
 
   constructor(start: () => SharedWorker, handlers: HubLinkHandlers) {
@@ -72,7 +76,7 @@ export class HubLink {
     this.#transfer = [];
     this.#handlers.retell();
     this.flush();
-    this.#timer = setTimeout(() => this.#noAnswer(), PATIENCE);
+    this.#timer = setTimeout(() => this.#noAnswer(), this.#patience);
   }
 
   /** Sends a message, together with whatever else this turn of the event loop has to say. */
@@ -113,6 +117,7 @@ export class HubLink {
   #here(lock: string, connection: AbortController): void {
     clearTimeout(this.#timer);
     this.#everHere = true;
+    this.#patience = PATIENCE.first;
     this.#hereSince = performance.now();
     whenFree(lock, connection.signal, () => this.#died());
   }
@@ -130,14 +135,17 @@ export class HubLink {
   /** The port may have landed in a worker that is ending, which says nothing. */
   #noAnswer(): void {
     if (!this.#everHere && performance.now() - this.#began >= LOADING) this.#notLoaded();
-    else this.connect();
+    else {
+      this.#patience = Math.min(this.#patience * 2, PATIENCE.longest);
+      this.connect();
+    }
   }
 
   #notLoaded(): void {
     // A hub that did load once may be out of reach for a while: a deploy, or no network.
     if (this.#everHere) {
       this.#disconnect();
-      this.#timer = setTimeout(() => this.connect(), PATIENCE);
+      this.#timer = setTimeout(() => this.connect(), PATIENCE.longest);
     } else this.#fail("it is not where it was looked for, or it may not run here");
   }
 

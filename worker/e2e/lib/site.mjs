@@ -15,10 +15,10 @@ import * as offprint from "/${folder}/index.js";
 const { defineDocument, sql } = offprint;
 const definition = defineDocument({
   name: "notes",
-  migrations: [sql\`CREATE TABLE note (id TEXT NOT NULL, tab TEXT NOT NULL)\`, "CREATE TABLE once (id TEXT PRIMARY KEY)"],
+  migrations: [sql`CREATE TABLE note (id TEXT NOT NULL, tab TEXT NOT NULL)`, "CREATE TABLE once (id TEXT PRIMARY KEY)"],
   mutators: {
-    add: sql.mutator\`INSERT INTO note (id, tab) VALUES (:id, :tab)\`,
-    once: sql.mutator\`INSERT INTO once (id) VALUES (:id)\`,
+    add: sql.mutator`INSERT INTO note (id, tab) VALUES (:id, :tab)`,
+    once: sql.mutator`INSERT INTO once (id) VALUES (:id)`,
   },
 });
 const other = defineDocument({ ...definition, mutators: {} });
@@ -31,6 +31,21 @@ window.offprint = { ...offprint, definition, other };
 // Browsers without a private file system, as the disk sees them.
 const ABSENT = `navigator.storage.getDirectory = async () => { throw new DOMException("refused", "SecurityError"); };\n`;
 
+// A core that traps when it is told to, on a channel of that name.
+const TRAP = `let trap = false;
+new BroadcastChannel("trap").onmessage = () => { trap = true; };
+const instantiate = WebAssembly.instantiateStreaming;
+WebAssembly.instantiateStreaming = async (...from) => {
+  const { module, instance: { exports } } = await instantiate(...from);
+  const handle = (...inputs) => {
+    if (trap) throw new WebAssembly.RuntimeError("unreachable");
+    return exports.handle(...inputs);
+  };
+  return { module, instance: { exports: { ...exports, handle } } };
+};\n`;
+
+const PRELUDES = { "absent/disk.js": ABSENT, "trap/hub.js": TRAP };
+
 const holder = `self.onmessage = async ({ data }) => {
   let directory = await navigator.storage.getDirectory();
   for (const name of ["offprint", data + ".offprint"]) directory = await directory.getDirectoryHandle(name, { create: true });
@@ -40,8 +55,9 @@ const holder = `self.onmessage = async ({ data }) => {
 };`;
 
 /**
- * Serves dist/ without a bundler on a free port of the loopback, under several folders: \`a\` and \`b\` are two deploys
- * of the same files, \`absent\` has no storage, \`no-disk\`, \`no-hub\` and \`no-wasm\` lack a file.
+ * Serves dist/ without a bundler on a free port of the loopback, under several folders: `a` and `b` are two deploys
+ * of the same files, `absent` has no storage, `trap` a core that traps,
+ * `no-disk`, `no-hub` and `no-wasm` lack a file.
  */
 export async function site() {
   const server = createServer((request, response) => {
@@ -53,8 +69,8 @@ export async function site() {
     if (name === missing) return response.writeHead(404).end();
     try {
       const body = readFileSync(new URL(name, dist));
-      const absent = folder === "absent" && name === "disk.js";
-      send(types[extname(name)] ?? "text/plain", absent ? ABSENT + body : body);
+      const prelude = PRELUDES[`${folder}/${name}`];
+      send(types[extname(name)] ?? "text/plain", prelude ? prelude + body : body);
     } catch {
       response.writeHead(404).end();
     }
