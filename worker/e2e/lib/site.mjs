@@ -15,10 +15,10 @@ import * as offprint from "/${folder}/index.js";
 const { defineDocument, sql } = offprint;
 const definition = defineDocument({
   name: "notes",
-  migrations: [sql`CREATE TABLE note (id TEXT NOT NULL, tab TEXT NOT NULL)`, "CREATE TABLE once (id TEXT PRIMARY KEY)"],
+  migrations: [sql\`CREATE TABLE note (id TEXT NOT NULL, tab TEXT NOT NULL)\`, "CREATE TABLE once (id TEXT PRIMARY KEY)"],
   mutators: {
-    add: sql.mutator`INSERT INTO note (id, tab) VALUES (:id, :tab)`,
-    once: sql.mutator`INSERT INTO once (id) VALUES (:id)`,
+    add: sql.mutator\`INSERT INTO note (id, tab) VALUES (:id, :tab)\`,
+    once: sql.mutator\`INSERT INTO once (id) VALUES (:id)\`,
   },
 });
 const other = defineDocument({ ...definition, mutators: {} });
