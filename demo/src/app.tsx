@@ -1,4 +1,4 @@
-import type { Document } from "offprint";
+import type { Document, Problem, Status } from "offprint";
 import { useDocument, useStatus } from "offprint/react";
 import { useCallback, useEffect, useState } from "react";
 import { address } from "./address.ts";
@@ -7,15 +7,14 @@ import { BoardView, type Try } from "./board-view.tsx";
 import { Header } from "./header.tsx";
 import { type Notice, Notices } from "./notices.tsx";
 
-const options = { server: address.server };
-
-function problemOf(error: unknown): { code: string; message: string } {
+function problemOf(error: unknown): Problem {
   const code = error instanceof Error && "code" in error ? String(error.code) : "error";
   return { code, message: error instanceof Error ? error.message : String(error) };
 }
 
 export function App() {
-  const { doc, error } = useDocument(board, address.board, options);
+  const [opening, onStatus] = useState<Status>();
+  const { doc, error } = useDocument(board, address.board, { server: address.server, onStatus });
   useEffect(() => {
     document.title = `${address.board} · Board`;
   }, []);
@@ -23,10 +22,23 @@ export function App() {
     if (address.debug) Object.assign(window, { board: doc });
   }, [doc]);
   if (error) return <Failure {...problemOf(error)} />;
-  return doc ? <OpenBoard doc={doc} /> : <p className="opening">Opening {address.board}…</p>;
+  return doc ? <OpenBoard doc={doc} /> : <Opening reason={opening?.storage.reason} />;
 }
 
-function Failure({ code, message }: { code: string; message: string }) {
+function Opening({ reason }: { reason: Problem | null | undefined }) {
+  return (
+    <main className="opening" aria-live="polite">
+      <p>Opening {address.board}…</p>
+      {reason && (
+        <p>
+          <code>{reason.code}</code> {reason.message}
+        </p>
+      )}
+    </main>
+  );
+}
+
+function Failure({ code, message }: Problem) {
   return (
     <main className="failure" role="alert" data-failure={code}>
       <h1>{address.board}</h1>

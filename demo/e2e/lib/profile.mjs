@@ -53,13 +53,24 @@ function launch(name, userDataDir) {
 export class Profile {
   #folder = mkdtempSync(join(tmpdir(), "offprint-profile-"));
   #browser;
+  #said = [];
 
   constructor(name = browserName) {
     this.name = name;
   }
 
-  get running() {
-    return this.#browser !== undefined;
+  /** What its tabs show, who holds which lock, and what was said on the consoles. */
+  async account() {
+    const tabs = (await this.#browser?.pages()) ?? [];
+    const ask = (page) =>
+      page.evaluate(async () => {
+        const { held, pending } = await navigator.locks.query();
+        const names = (locks) => locks.map(({ name, mode }) => `${name} (${mode})`);
+        return { text: document.body.innerText, held: names(held), pending: names(pending) };
+      });
+    const told = await Promise.allSettled(tabs.map((page) => within(5, "a tab answers", ask(page))));
+    const lines = told.map(({ value, reason }) => JSON.stringify(value ?? String(reason)));
+    return [`${this.name}:`, ...lines, ...this.#said].join("\n  ");
   }
 
   async start() {
@@ -71,6 +82,8 @@ export class Profile {
   async open(url) {
     const page = await this.#browser.newPage();
     page.setDefaultTimeout(30_000);
+    page.on("pageerror", (error) => this.#said.push(`error: ${error.message}`));
+    page.on("console", (message) => this.#said.push(`${message.type()}: ${message.text()}`));
     await page.goto(url, { waitUntil: "load" });
     return page;
   }

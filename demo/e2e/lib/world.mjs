@@ -16,7 +16,10 @@ export class World {
   /** Makes a world for this test and prints the seed of its random choices. */
   static async for(test, { serving = true } = {}) {
     const world = new World();
-    test.after(() => world.#end());
+    test.after(async () => {
+      if (!test.passed) test.diagnostic(await world.#account());
+      await world.#end();
+    });
     test.diagnostic(`seed ${seed}`);
     world.site = await staticSite(dist);
     world.server = await new Server(join(dist, "board.json")).start();
@@ -62,6 +65,12 @@ export class World {
     });
     assert.deepEqual(await this.primaryRows(), rows);
     return rows;
+  }
+
+  /** How everything stands, for who reads of a failure. */
+  async #account() {
+    const pages = await Promise.all(this.#profiles.map((profile) => profile.account()));
+    return [...pages, `server: ${this.server?.output.slice(-4000)}`].join("\n");
   }
 
   async #end() {
