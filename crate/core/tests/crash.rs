@@ -119,3 +119,30 @@ fn long_lives_with_many_crashes_lose_nothing_durable() {
         life(role, seed, 400, None, After::Crash);
     }
 }
+
+#[test]
+fn a_log_that_only_the_cache_holds_is_flushed_before_the_other_is_touched() {
+    let mut crashes = 0;
+    for (seed, died_at, cut_at) in (0..4)
+        .flat_map(|seed| (0..4).map(move |op| (seed, op)))
+        .flat_map(|(seed, op)| (8..20).map(move |cut| (seed, op, cut)))
+    {
+        let mut device = Device::new(Role::Replica, seed);
+        device.settle().unwrap();
+        device.mutate(2_000);
+        device.settle().unwrap();
+        device.checkpoint();
+        device.disk.fail_at(device.disk.ops() + died_at);
+        assert!(device.settle().is_err());
+        // The core dies, the device does not: what was written is read back, flushed or not.
+        device.reopen();
+        device.disk.fail_at(device.disk.ops() + cut_at);
+        if device.settle().is_err() {
+            device.disk.crash();
+            device.reopen();
+            crashes += 1;
+        }
+        device.settle().unwrap();
+    }
+    assert!(crashes > 50, "{crashes}");
+}

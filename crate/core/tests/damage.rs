@@ -82,6 +82,7 @@ fn sample(role: Role) -> Sample {
         at = reader.at();
     }
     let opening = head.opening as usize;
+    assert!(last_write > opening && last_write < at);
     let mut disk = device.disk.clone();
     // A few bytes of an earlier life stay behind the last record.
     disk.replace(active, disk.bytes(active)[..at + 64].to_vec());
