@@ -70,19 +70,20 @@ class Bench {
     return times(count, () => this.floor.append());
   }
 
-  /** Each is awaited to be durable before the next, outside of what is measured. */
-  applied(count: number) {
+  /** Until a stage of one write is reached, of a document at rest: each is confirmed before the next. */
+  atRest(stage: "applied" | "durable", count: number) {
     let write: ReturnType<Doc["mutate"]["toggle"]> | undefined;
     return times(
       count,
       () => {
         write = this.doc.mutate.toggle({ id: keyOf(this.#serial++ % 5000) });
-        return write.applied;
+        return write[stage];
       },
-      async () => write,
+      async () => write?.confirmed,
     );
   }
 
+  /** Each is handed in when the one before is durable, and so while that one is being confirmed. */
   durable(count: number) {
     return times(count, async () => {
       await this.doc.mutate.toggle({ id: keyOf(this.#serial++ % 5000) });
