@@ -52,7 +52,7 @@ async function rustLane(generated) {
 
 async function sourceLane(afterGenerated) {
   await check("biome", () =>
-    quiet(npmBin("biome"), ["ci", "--error-on-warnings", "--max-diagnostics=50", "."]),
+    quiet(npmBin("biome"), ["ci", "--colors=off", "--error-on-warnings", "--max-diagnostics=50", "."]),
   );
   await check("crate arrows", list(crateArrows));
   await check("layers of crate/core", list(coreLayers));

@@ -7,6 +7,7 @@ import { readToml } from "./toml.mjs";
 
 const config = readToml("wasm-pack.toml");
 const WASM_INPUTS = [
+  ".cargo/config.toml",
   "Cargo.toml",
   "Cargo.lock",
   "crate/protocol",
