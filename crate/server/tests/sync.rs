@@ -213,7 +213,7 @@ async fn a_document_larger_than_the_outbox_reaches_a_new_client_while_others_wri
 async fn a_client_that_gives_no_sign_of_life_is_given_up() {
     let data = tempfile::tempdir().unwrap();
     let limits =
-        Limits { ping: Duration::from_millis(10), idle: Duration::from_millis(1), ..Limits::default() };
+        Limits { ping: Duration::from_millis(200), idle: Duration::from_millis(1), ..Limits::default() };
     let server = Running::start(data.path(), limits).await;
     // This client answers pings only while it reads.
     let mut socket = Copy::new("a", 1).connect(server.address).await;

@@ -198,11 +198,13 @@ async fn an_idle_room_gives_its_files_back_and_is_opened_again() {
     house.joined("a").await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn sessions_that_come_while_a_room_is_leaving_are_not_lost() {
     let house = house(Limits { idle: Duration::ZERO, ..Limits::default() });
-    for _ in 0..200 {
-        house.joined("a").await;
+    for wait in 0..3000 {
+        drop(house.joined("a").await);
+        // Sweeps over the moments in which the room decides to leave.
+        (0..wait % 300).for_each(|_| std::hint::spin_loop());
     }
 }
 

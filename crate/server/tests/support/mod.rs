@@ -99,8 +99,13 @@ impl Socket {
 
     /// The next message, or how the session ended.
     pub(crate) async fn next(&mut self) -> Result<ServerMessage, Ended> {
+        // Around the whole loop: pings keep coming from a server that has nothing to say.
+        timeout(PATIENCE, self.next_at_last()).await.expect("the server says nothing")
+    }
+
+    async fn next_at_last(&mut self) -> Result<ServerMessage, Ended> {
         loop {
-            return match timeout(PATIENCE, self.0.next()).await.expect("the server says nothing") {
+            return match self.0.next().await {
                 Some(Ok(Message::Binary(bytes))) => match ServerMessage::from_bytes(&bytes).unwrap() {
                     ServerMessage::Refused { code, .. } => Err(Ended::Refused(code)),
                     message => Ok(message),
