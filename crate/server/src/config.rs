@@ -29,7 +29,7 @@ pub struct Limits {
     pub ping: Duration,
     /// How long one frame may take to leave.
     pub stall: Duration,
-    /// How many bytes may wait for a session, what it is caught up with not counted.
+    /// How many bytes may wait for a session besides what one turn of the room makes for it.
     pub outbox: usize,
     /// How many bytes of frames may wait for a room.
     pub inbox: usize,

@@ -50,15 +50,17 @@ struct State {
     frames: VecDeque<Bytes>,
     /// The bytes of all frames that are not written yet.
     bytes: usize,
-    /// How many of those are catch-up: as large as the document, but made once.
-    catch_up: usize,
-    first_turn: Option<u64>,
+    /// How many of those do not count against the limit.
+    free: usize,
+    turn: Option<u64>,
+    /// Whether nothing waited when this turn began.
+    is_free: bool,
     end: Option<End>,
     cut: bool,
 }
 
 impl Outbox {
-    /// An empty outbox that holds up to `limit` bytes besides the catch-up.
+    /// An empty outbox that holds up to `limit` bytes more than what one turn makes.
     pub(crate) fn new(limit: usize) -> Self {
         let shared = Shared { limit, state: Mutex::default(), changed: Notify::new(), cut: Notify::new() };
         Self { shared: Arc::new(shared) }
@@ -69,16 +71,21 @@ impl Outbox {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a frame that the room made in this turn; what is made in the session's first turn is its catch-up.
-    /// False if the session was cut off because too much waits.
+    /// Queues a frame that the room made in this turn; false if the session was cut off because too much waits.
+    /// What a turn makes for a client that has read everything before is taken whole: a catch-up or a large commit
+    /// says nothing about how the client reads.
     pub(crate) fn push(&self, turn: u64, frame: Vec<u8>) -> bool {
         let mut state = self.state();
         if state.end.is_some() {
             return !state.cut;
         }
-        if *state.first_turn.get_or_insert(turn) == turn {
-            state.catch_up += frame.len();
-        } else if state.bytes + frame.len() - state.catch_up > self.shared.limit {
+        if state.turn != Some(turn) {
+            state.turn = Some(turn);
+            state.is_free = state.bytes == 0;
+        }
+        if state.is_free {
+            state.free += frame.len();
+        } else if state.bytes + frame.len() - state.free > self.shared.limit {
             drop(state);
             self.cut(Error::new(Code::Limit, "the session reads too slowly; come back to be caught up"));
             return false;
@@ -127,7 +134,8 @@ impl Outbox {
     pub(crate) fn wrote(&self, bytes: usize) {
         let mut state = self.state();
         state.bytes = state.bytes.saturating_sub(bytes);
-        state.catch_up = state.catch_up.saturating_sub(bytes);
+        // Free frames were queued on an empty outbox, so they are written first.
+        state.free = state.free.saturating_sub(bytes);
     }
 
     /// Resolves when the session is cut off.
@@ -167,7 +175,7 @@ mod tests {
     #[tokio::test]
     async fn a_session_that_does_not_read_is_cut_off_and_holds_nothing() {
         let outbox = Outbox::new(100);
-        assert!(outbox.push(1, vec![0; 1000]), "the catch-up is as long as the document");
+        assert!(outbox.push(1, vec![0; 1000]), "a catch-up is as long as the document");
         assert!(outbox.push(2, vec![0; 60]));
         assert!(outbox.push(3, vec![0; 40]));
         assert!(!outbox.push(4, vec![0; 1]));
@@ -176,6 +184,21 @@ mod tests {
         let Next::End(End::Refused(error)) = outbox.next().await else { panic!("not refused") };
         assert_eq!(error.code, Code::Limit);
         assert!(!outbox.push(5, vec![0; 1]));
+    }
+
+    #[tokio::test]
+    async fn a_large_commit_does_not_cut_off_a_client_that_reads() {
+        let outbox = Outbox::new(100);
+        for turn in 1..5 {
+            for _ in 0..10 {
+                assert!(outbox.push(turn, vec![0; 90]));
+            }
+            assert!(outbox.push(turn + 100, vec![0; 90]), "the limit is there for what comes meanwhile");
+            for _ in 0..11 {
+                let Next::Frame(frame) = outbox.next().await else { panic!("no frame") };
+                outbox.wrote(frame.len());
+            }
+        }
     }
 
     #[tokio::test]

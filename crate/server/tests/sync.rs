@@ -210,6 +210,21 @@ async fn a_document_larger_than_the_outbox_reaches_a_new_client_while_others_wri
 }
 
 #[tokio::test]
+async fn a_commit_larger_than_the_outbox_reaches_everybody_who_reads() {
+    let data = tempfile::tempdir().unwrap();
+    let limits = Limits { outbox: 64 << 10, ..Limits::default() };
+    let server = Running::start(data.path(), limits).await;
+    let (mut one, mut two) = (Copy::new("a", 1), Copy::new("a", 2));
+    let mut one_socket = one.connect(server.address).await;
+    let mut two_socket = two.connect(server.address).await;
+    let keep = |seq| mutation(seq, "keep", &[("bytes", noise(seq, 900_000))]);
+    one_socket.send(&push((1..=4).map(keep))).await;
+    one.until(&mut one_socket, 4).await;
+    two.until_equal(&mut two_socket, &one).await;
+    assert_eq!(two.query::<i64>("SELECT sum(length(bytes)) FROM blob"), [3_600_000]);
+}
+
+#[tokio::test]
 async fn a_client_that_gives_no_sign_of_life_is_given_up() {
     let data = tempfile::tempdir().unwrap();
     let limits =

@@ -35,6 +35,7 @@ pub(crate) fn definition() -> Definition {
             ("add".into(), mutator("INSERT INTO note (text) VALUES (:text)")),
             // Not idempotent and not constrained: what runs twice shows.
             ("see".into(), mutator("INSERT INTO seen VALUES (:client, :n)")),
+            ("keep".into(), mutator("INSERT INTO blob VALUES (:bytes)")),
             ("fill".into(), mutator("DELETE FROM blob; INSERT INTO blob VALUES (:bytes)")),
         ]),
     }
