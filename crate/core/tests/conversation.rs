@@ -9,11 +9,11 @@ use offprint_protocol::{Argument, ClientId, ClientSecret, Encode, Mutation, Muta
 use pair::*;
 
 fn refusals(messages: &[ServerMessage]) -> Vec<&str> {
-    let code = |message| match message {
-        &ServerMessage::Refused { ref code, .. } => Some(code.as_str()),
+    let codes = messages.iter().filter_map(|message| match message {
+        ServerMessage::Refused { code, .. } => Some(code.as_str()),
         _ => None,
-    };
-    messages.iter().filter_map(code).collect()
+    });
+    codes.collect()
 }
 
 fn hello_of(client: &Client) -> Hello {

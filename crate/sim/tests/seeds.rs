@@ -1,4 +1,5 @@
 //! A few seeds on every test run; `npm run sim` runs many.
+#![allow(clippy::panic, clippy::print_stdout)]
 
 use offprint_sim::{Faults, Plan, World};
 

@@ -1,5 +1,6 @@
 //! The core in a worker of a real browser, through the binding's own messages.
 #![cfg(target_family = "wasm")]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 mod host;
 
@@ -46,7 +47,10 @@ fn query(host: &mut Host, sql: &str) -> Vec<Value> {
 #[wasm_bindgen_test]
 fn a_mutation_is_applied_and_durable_and_there_after_reopening() {
     let mut host = Host::new();
-    assert_eq!(find(&host.heard(TAB_A), "status.storage.kind"), "opfs");
+    let status = host.heard(TAB_A).pop().unwrap();
+    assert_eq!(at(&status, "status.storage.kind"), "opfs");
+    assert_eq!(at(&status, "status.storage.reason"), JsValue::NULL);
+    assert_eq!(at(&status, "status.ready"), true);
     host.put(&[request(TAB_A, 1, r#"{"mutate": {"name": "add", "args": {"id": "x", "n": 1.5}}}"#)]);
     let heard = host.heard(TAB_A);
     assert_eq!(find(&heard, "reply.no"), 1);

@@ -1,6 +1,6 @@
 //! A server and its clients in one place, with disks that do as they are told and sockets that lose nothing unless asked.
 
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::panic)]
 
 use std::collections::{BTreeMap, VecDeque};
 
