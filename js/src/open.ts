@@ -50,6 +50,12 @@ function checkPlatform(): void {
   if (missing) throw new OffprintError("storage_unavailable", `documents cannot be kept here: ${missing}`);
 }
 
+/** Locks are refused to pages without an origin: sandboxed frames, say. */
+function refusedByBrowser(error: unknown): OffprintError {
+  const message = `documents cannot be kept here: ${error instanceof Error ? error.message : String(error)}`;
+  return new OffprintError("storage_unavailable", message, { cause: error });
+}
+
 /** Opens a document, or creates it; needs no network. Rejects with the code of what is in the way. */
 export async function open<D extends DocumentDefinition>(
   definition: D,
@@ -80,8 +86,9 @@ export async function open<D extends DocumentDefinition>(
     await attachment.opened;
     return new Document(id, definition, attachment);
   } catch (error) {
-    attachment.abandon(error as OffprintError);
-    throw error;
+    const why = error instanceof OffprintError ? error : refusedByBrowser(error);
+    attachment.abandon(why);
+    throw why;
   } finally {
     signal?.removeEventListener("abort", giveUp);
   }

@@ -9,12 +9,14 @@ export class Alarm {
   /** Posts to itself, behind whatever is queued already; a timer would be held back to some milliseconds. */
   readonly #soon = new MessageChannel();
   #posted = false;
+  /** The time that the message is for. */
+  #due: number | undefined;
 
   constructor(ring: () => void) {
     this.#ring = ring;
     this.#soon.port1.onmessage = () => {
       this.#posted = false;
-      if (this.#at !== undefined && this.#at <= Date.now()) this.#wake();
+      if (this.#at !== undefined && this.#at === this.#due) this.#wake();
     };
   }
 
@@ -23,11 +25,14 @@ export class Alarm {
     this.clear();
     this.#at = at;
     const wait = at - Date.now();
-    if (wait > 0) this.#timer = setTimeout(() => this.#waited(), Math.min(Math.ceil(wait), LONGEST));
-    else if (!this.#posted) {
-      this.#posted = true;
-      this.#soon.port2.postMessage(null);
+    if (wait > 0) {
+      this.#timer = setTimeout(() => this.#waited(), Math.min(wait, LONGEST));
+      return;
     }
+    this.#due = at;
+    if (this.#posted) return;
+    this.#posted = true;
+    this.#soon.port2.postMessage(null);
   }
 
   clear(): void {

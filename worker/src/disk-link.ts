@@ -19,19 +19,20 @@ type Disk = {
   port: MessagePort;
   /** Ends what watches it. */
   life: AbortController;
-  lender: TabPort | undefined;
-  worker: Worker | undefined;
+  lender: TabPort;
   ready: boolean;
 };
 
-/** The hub's end of its disk: one that it starts itself where it can, else one that a tab lends. */
+/**
+ * The hub's end of its disk, which a tab lends. In Firefox a hub could start one itself, but there about one
+ * `new Worker` in a hundred never returns from within a SharedWorker, and the hub hangs with it.
+ */
 export class DiskLink {
   readonly #document: string;
   readonly #hubLock: string;
   readonly #handlers: DiskLinkHandlers;
   /** How often a tab did not answer; one that said that it cannot is not asked again. */
   readonly #failures = new WeakMap<TabPort, number>();
-  #own = typeof Worker === "function";
   #loans = 0;
   #asked: TabPort | undefined;
   #disk: Disk | undefined;
@@ -54,8 +55,13 @@ export class DiskLink {
   want(): void {
     if (this.#ended || this.#disk || this.#asked) return;
     clearTimeout(this.#timer);
-    if (this.#own) this.#startOwn();
-    else this.#borrow();
+    const tab = this.#lender();
+    // Without one it waits: a tab that comes or wakes calls this again.
+    if (!tab) return;
+    this.#asked = tab;
+    this.#loans += 1;
+    tab.post({ lend: { loan: this.#loans } });
+    this.#timer = setTimeout(() => this.#noAnswer(tab), PATIENCE);
   }
 
   /** Hands a batch over; without a disk it is dropped, as the core gives it again to the next one. */
@@ -74,7 +80,7 @@ export class DiskLink {
       return;
     }
     this.#asked = undefined;
-    this.#use(port, tab, undefined);
+    this.#use(port, tab);
   }
 
   notLent(tab: TabPort, loan: number, why: Problem): void {
@@ -109,39 +115,8 @@ export class DiskLink {
     return able.sort((a, b) => failures(a) - failures(b))[0];
   }
 
-  #borrow(): void {
-    const tab = this.#lender();
-    // Without one it waits: a tab that comes or wakes calls `want`.
-    if (!tab) return;
-    this.#asked = tab;
-    this.#loans += 1;
-    tab.post({ lend: { loan: this.#loans } });
-    this.#timer = setTimeout(() => this.#noAnswer(tab), PATIENCE);
-  }
-
-  #startOwn(): void {
-    const { port1, port2 } = new MessageChannel();
-    let worker: Worker;
-    try {
-      worker = new Worker(new URL("./disk.js", import.meta.url), { type: "module" });
-    } catch {
-      this.#own = false;
-      this.#borrow();
-      return;
-    }
-    worker.onerror = (event) => {
-      event.preventDefault();
-      // Where this script is may not be where the other one is; a tab knows better.
-      this.#own = false;
-      this.#lost(null);
-    };
-    worker.postMessage({ port: port1 }, [port1]);
-    this.#use(port2, undefined, worker);
-    this.#timer = setTimeout(() => this.#lost(null), PATIENCE);
-  }
-
-  #use(port: MessagePort, lender: TabPort | undefined, worker: Worker | undefined): void {
-    const disk: Disk = { port, life: new AbortController(), lender, worker, ready: false };
+  #use(port: MessagePort, lender: TabPort): void {
+    const disk: Disk = { port, life: new AbortController(), lender, ready: false };
     this.#disk = disk;
     port.onmessage = ({ data }: MessageEvent<FromDisk>) => {
       if (this.#disk === disk) this.#take(disk, data);
@@ -189,7 +164,6 @@ export class DiskLink {
     const disk = this.#disk;
     if (!disk) return;
     this.#post("close");
-    disk.worker?.terminate();
     disk.life.abort();
     disk.port.onmessage = null;
     this.#disk = undefined;

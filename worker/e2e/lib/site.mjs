@@ -1,8 +1,11 @@
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
 
 const dist = new URL("../../../dist/", import.meta.url);
+const inDist = (name) => fileURLToPath(new URL(name, dist));
 const types = {
   ".js": "text/javascript",
   ".wasm": "application/wasm",
@@ -54,15 +57,61 @@ const holder = `self.onmessage = async ({ data }) => {
   self.postMessage("held");
 };`;
 
+/** A React app in development mode, where StrictMode runs every effect twice. */
+async function reactApp() {
+  const contents = `
+    import { StrictMode, createElement as h, useState } from "react";
+    import { createRoot } from "react-dom/client";
+    import { defineDocument, sql } from "offprint";
+    import { useDocument, useQuery, useStatus } from "offprint/react";
+    const definition = defineDocument({
+      name: "notes",
+      migrations: ["CREATE TABLE note (id TEXT PRIMARY KEY)"],
+      mutators: { add: sql.mutator\`INSERT INTO note (id) VALUES (:id)\` },
+    });
+    function Notes({ doc, above }) {
+      const rows = useQuery(doc, sql\`SELECT id FROM note WHERE id > \${above} ORDER BY id\`);
+      const status = useStatus(doc);
+      window.doc = doc;
+      window.rows = rows;
+      return h("p", null, status.ready ? (rows ?? []).map(({ id }) => id).join() : "");
+    }
+    function Part({ id, above }) {
+      const { doc, error } = useDocument(definition, id, {});
+      if (error) return h("p", null, error.code);
+      return doc ? h(Notes, { doc, above }) : h("p", null, "opening");
+    }
+    function App() {
+      const [shown, show] = useState({ ids: [], above: "" });
+      window.show = show;
+      return shown.ids.map((id, at) => h(Part, { key: at, id, above: shown.above }));
+    }
+    createRoot(document.body).render(h(StrictMode, null, h(App)));`;
+  const { outputFiles } = await build({
+    stdin: { contents, resolveDir: fileURLToPath(new URL("../../..", import.meta.url)) },
+    bundle: true,
+    write: false,
+    format: "esm",
+    define: { "process.env.NODE_ENV": '"development"' },
+    alias: { "offprint/react": inDist("react.js"), offprint: inDist("index.js") },
+  });
+  return outputFiles[0].text;
+}
+
 /**
  * Serves dist/ without a bundler on a free port of the loopback, under several folders: `a` and `b` are two deploys
  * of the same files, `absent` has no storage, `trap` a core that traps,
- * `no-disk`, `no-hub` and `no-wasm` lack a file.
+ * `no-disk`, `no-hub` and `no-wasm` lack a file, `react` is a React app.
  */
 export async function site() {
+  const app = await reactApp();
   const server = createServer((request, response) => {
     const [, folder, name = ""] = new URL(request.url, "http://site").pathname.split("/");
     const send = (type, body) => response.writeHead(200, { "content-type": type }).end(body);
+    if (name === "" && folder === "react") {
+      return send("text/html", '<!doctype html><body></body><script type="module" src="app.js"></script>');
+    }
+    if (name === "app.js") return send("text/javascript", app);
     if (name === "") return send("text/html", page(folder));
     if (name === "holder.js") return send("text/javascript", holder);
     const missing = { "no-disk": "disk.js", "no-hub": "hub.js", "no-wasm": "offprint.wasm" }[folder];
