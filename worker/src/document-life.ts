@@ -127,7 +127,15 @@ export class DocumentLife {
       while (this.#inputs.length > 0) {
         const inputs = this.#inputs;
         this.#inputs = [];
-        for (const effect of this.#core.handle(Date.now(), inputs)) this.#carryOut(effect);
+        const effects = this.#core.handle(Date.now(), inputs);
+        // The tabs first: they wait for less than the disk or the server does.
+        for (const effect of effects) {
+          if (typeof effect === "object" && "tab" in effect) {
+            this.#handlers.tab(effect.tab.tab)?.tell(effect.tab.event);
+          }
+        }
+        for (const tab of this.#handlers.tabs()) tab.flush();
+        for (const effect of effects) this.#carryOut(effect);
       }
     } catch (error) {
       this.#core = undefined;
@@ -135,7 +143,6 @@ export class DocumentLife {
       return;
     }
     this.#running = false;
-    for (const tab of this.#handlers.tabs()) tab.flush();
     if (this.idle) this.#handlers.idle();
   }
 
@@ -148,10 +155,9 @@ export class DocumentLife {
   #carryOut(effect: CoreEffect): void {
     if (effect === "connect") this.#connect();
     else if (effect === "disconnect") this.#disconnect();
-    else if ("tab" in effect) this.#handlers.tab(effect.tab.tab)?.tell(effect.tab.event);
     else if ("disk" in effect) this.#disk?.give(effect.disk);
     else if ("send" in effect) this.#socket?.send(effect.send);
-    else this.#alarm.set(effect.wake.at);
+    else if ("wake" in effect) this.#alarm.set(effect.wake.at);
   }
 
   #connect(): void {
