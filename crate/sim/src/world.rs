@@ -367,7 +367,7 @@ impl World {
                 self.faults.fired(Fault::ServerCrash);
                 self.restart_server(true)
             }
-            9 if self.plan.wipe && self.random.one_in(3) => self.wipe_server(),
+            9 if self.plan.wipe => self.wipe_server(),
             _ => match self.network.all().first() {
                 Some(&no) => {
                     self.faults.fired(Fault::Cut);
