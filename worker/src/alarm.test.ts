@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { Alarm } from "./alarm.ts";
+import { now } from "./clock.ts";
 
 function setUp(context: TestContext) {
   const rung: number[] = [];
   let heard: () => void = () => undefined;
   const alarm = new Alarm(() => {
-    rung.push(Date.now());
+    rung.push(now());
     heard();
   });
   context.after(() => alarm.end());
@@ -23,14 +24,14 @@ test("a time that is past rings once, and never from within `set`", async (conte
   alarm.set(1);
   assert.equal(rung.length, 0);
   await next();
-  alarm.set(Date.now() + 20);
+  alarm.set(now() + 20);
   await next();
   assert.equal(rung.length, 2);
 });
 
 test("it rings at its time and not before, and asking for the same time again does not put it off", async (context) => {
   const { rung, alarm, next } = setUp(context);
-  const at = Date.now() + 30;
+  const at = now() + 30;
   alarm.set(at);
   const again = setInterval(() => rung.length === 0 && alarm.set(at), 1);
   await next();
@@ -42,10 +43,10 @@ test("it rings at its time and not before, and asking for the same time again do
 test("a new time replaces the one before, also one that is past", async (context) => {
   const { rung, alarm, next } = setUp(context);
   alarm.set(0);
-  alarm.set(Date.now() + 60_000);
-  alarm.set(Date.now() + 10);
+  alarm.set(now() + 60_000);
+  alarm.set(now() + 10);
   alarm.clear();
-  const at = Date.now() + 40;
+  const at = now() + 40;
   alarm.set(at);
   await next();
   assert.equal(rung.length, 1);

@@ -1,3 +1,5 @@
+import { now } from "./clock.ts";
+
 /** The longest that setTimeout counts. */
 const LONGEST = 2 ** 31 - 1;
 
@@ -24,7 +26,7 @@ export class Alarm {
     if (at === this.#at) return;
     this.clear();
     this.#at = at;
-    const wait = at - Date.now();
+    const wait = at - now();
     if (wait > 0) {
       this.#timer = setTimeout(() => this.#waited(), Math.min(wait, LONGEST));
       return;
@@ -50,7 +52,7 @@ export class Alarm {
     this.#at = undefined;
     // Timers may be early by a fraction, or were cut to the longest.
     if (at === undefined) return;
-    if (at > Date.now()) this.set(at);
+    if (at > now()) this.set(at);
     else this.#wake();
   }
 

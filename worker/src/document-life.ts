@@ -1,4 +1,5 @@
 import { Alarm } from "./alarm.ts";
+import { now } from "./clock.ts";
 import type { Core, CoreEffect, CoreInput } from "./core.ts";
 import { DiskLink } from "./disk-link.ts";
 import { type HeldLock, holdLock } from "./lock.ts";
@@ -127,7 +128,7 @@ export class DocumentLife {
       while (this.#inputs.length > 0) {
         const inputs = this.#inputs;
         this.#inputs = [];
-        const effects = this.#core.handle(Date.now(), inputs);
+        const effects = this.#core.handle(now(), inputs);
         // The tabs first: they wait for less than the disk or the server does.
         for (const effect of effects) {
           if (typeof effect === "object" && "tab" in effect) {

@@ -115,6 +115,7 @@ impl Document {
         journal: &mut Journal,
         told: &mut Told,
     ) {
+        self.database.set_now(now);
         let result = match request {
             Request::Mutate { name, args } => return self.mutate(now, (tab, no), name, args, journal, told),
             Request::Query(select) => self.query(&select).map(|rows| Reply::Rows(Bytes(rows))),
@@ -345,11 +346,12 @@ impl Document {
     }
 
     /// Runs the live queries that may have changed and tells the subscribers of those that did.
-    pub(crate) fn run_live_queries(&mut self, told: &mut Told) {
+    pub(crate) fn run_live_queries(&mut self, now: u64, told: &mut Told) {
         let changed = std::mem::replace(&mut self.changed, Touched::none());
         if changed == Touched::none() {
             return;
         }
+        self.database.set_now(now);
         for Change { subscribers, rows } in self.live.changed(&changed, &mut self.database) {
             for (tab, subscription) in subscribers {
                 told.push((

@@ -18,6 +18,10 @@ use crate::sync::{Delivery, Sync};
 
 /// How long after a disk error its batch is tried again, in milliseconds.
 const DISK_RETRY: u64 = 1_000;
+/// How long commits wait for a mutation before they are flushed by themselves, in milliseconds.
+const COMMITS_WAIT: u64 = 20;
+/// How often the status is told when only its counters move, in milliseconds.
+const FRAME: u64 = 16;
 
 /// A client's copy of a document.
 pub struct Replica {
@@ -28,9 +32,13 @@ pub struct Replica {
     tabs: BTreeSet<TabId>,
     storage: Storage,
     retry_disk_at: Option<u64>,
+    commits_wait_until: Option<u64>,
     /// What the server delivered since the overlay was last made.
     inbox: VecDeque<Delivery>,
     told: Option<Status>,
+    told_at: u64,
+    /// Whether a counter has moved since.
+    is_status_due: bool,
     wake: Option<u64>,
 }
 
@@ -60,8 +68,11 @@ impl Replica {
             tabs: BTreeSet::new(),
             storage: Storage { kind: StorageKind::None, durable: false, reason: None },
             retry_disk_at: None,
+            commits_wait_until: None,
             inbox: VecDeque::new(),
             told: None,
+            told_at: 0,
+            is_status_due: false,
             wake: None,
             config,
         })
@@ -157,31 +168,60 @@ impl Replica {
             if let Err(error) = document.settle() {
                 self.state = State::Failed(error.into());
             } else {
-                document.run_live_queries(told);
+                document.run_live_queries(now, told);
                 document.checkpoint_if_due(&mut self.journal);
                 self.sync.push(document.timeline(), effects);
             }
         }
         if self.storage.kind != StorageKind::None
+            && !self.may_wait(now)
             && let Some(batch) = self.journal.next_batch()
         {
+            self.commits_wait_until = None;
             effects.push(ReplicaEffect::Disk(batch));
         }
-        let status = self.status();
-        if self.told.as_ref() != Some(&status) {
-            told.extend(self.tabs.iter().map(|tab| (*tab, TabEvent::Status(status.clone()))));
-            self.told = Some(status);
-        }
+        self.tell_status(now, told);
         let tabs = &self.tabs;
         let told = told.drain(..).filter(|(tab, _)| tabs.contains(tab));
         effects.extend(told.map(|(tab, event)| ReplicaEffect::Tab { tab, event }));
         self.ask_to_wake(now, effects);
     }
 
+    /// Whether what the journal holds are commits alone. They can be fetched again, so they wait a little for a
+    /// mutation to share its flush; for longer, or once every tab is gone, they do not.
+    fn may_wait(&mut self, now: u64) -> bool {
+        let State::Open(document) = &self.state else { return false };
+        self.commits_wait_until =
+            self.commits_wait_until.filter(|until| now < *until && !self.tabs.is_empty());
+        self.commits_wait_until.is_some() && document.timeline().is_flushed()
+    }
+
+    /// Counters that move are told once a frame, everything else at once.
+    fn tell_status(&mut self, now: u64, told: &mut Told) {
+        let status = self.status();
+        let is_due = now >= self.told_at.saturating_add(FRAME);
+        if let Some(before) = &self.told
+            && (*before == status
+                || !is_due
+                    && *before == (Status { pending: before.pending, lsn: before.lsn, ..status.clone() }))
+        {
+            self.is_status_due = *before != status;
+            return;
+        }
+        told.extend(self.tabs.iter().map(|tab| (*tab, TabEvent::Status(status.clone()))));
+        self.told = Some(status);
+        self.told_at = now;
+        self.is_status_due = false;
+    }
+
     fn ask_to_wake(&mut self, now: u64, effects: &mut Vec<ReplicaEffect>) {
         // Deliveries wait until the frames that have already arrived are handed in: one rebase for all of them.
         let inbox = (!self.inbox.is_empty()).then_some(now);
-        let due = [inbox, self.sync.due(), self.retry_disk_at].into_iter().flatten().min();
+        let status = self.is_status_due.then_some(self.told_at.saturating_add(FRAME));
+        let due = [inbox, status, self.commits_wait_until, self.sync.due(), self.retry_disk_at]
+            .into_iter()
+            .flatten()
+            .min();
         if let Some(at) = due
             && self.wake != due
         {
@@ -279,6 +319,7 @@ impl Replica {
                 break;
             }
             self.sync.applied(document.timeline().confirmed());
+            self.commits_wait_until.get_or_insert(now.saturating_add(COMMITS_WAIT));
         }
     }
 

@@ -88,6 +88,11 @@ impl Timeline {
         seq > self.confirmed && seq <= self.last()
     }
 
+    /// Whether every mutation is flushed.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.durable == self.entries.len()
+    }
+
     /// Marks what is flushed up to `ticket` and gives what became durable by that.
     pub(crate) fn flushed(&mut self, ticket: Ticket) -> impl Iterator<Item = &PendingMutation> {
         let before = self.durable;

@@ -383,3 +383,33 @@ fn a_disk_that_fails_is_asked_again_and_nothing_is_called_durable_meanwhile() {
     assert_eq!(client.told(no), ["applied", "durable"]);
     assert_eq!(client.status().storage.reason, None);
 }
+
+#[test]
+fn commits_of_others_share_the_flush_of_a_mutation_or_wait_a_little() {
+    let (mut server, mut one, mut two) = (Server::new(1), Client::new(2), Client::new(3));
+    sync(&mut server, &mut [&mut one, &mut two]);
+    one.ask(add("milk"));
+    push(&mut server, &mut [&mut one]);
+    let (_, frame) = server.down.pop_back().expect("the commit is on its way");
+    let before = two.disk.ops();
+    two.tell(ReplicaInput::SocketFrame(frame));
+    two.tell(ReplicaInput::Wake);
+    assert_eq!(two.replica.position(), server.primary.position());
+    assert_eq!(two.disk.ops(), before, "nothing is written yet");
+    two.tell(ReplicaInput::Wake);
+    assert_eq!(two.disk.ops(), before + 2, "one write and one flush");
+    assert_eq!(two.reopen().replica.position(), server.primary.position());
+}
+
+#[test]
+fn the_last_tabs_end_does_not_leave_commits_unwritten() {
+    let (mut server, mut one, mut two) = (Server::new(1), Client::new(2), Client::new(3));
+    sync(&mut server, &mut [&mut one, &mut two]);
+    one.ask(add("milk"));
+    push(&mut server, &mut [&mut one]);
+    let (_, frame) = server.down.pop_back().expect("the commit is on its way");
+    two.tell(ReplicaInput::SocketFrame(frame));
+    two.tell(ReplicaInput::Wake);
+    two.tell(ReplicaInput::TabGone { tab: TAB });
+    assert_eq!(two.reopen().replica.position(), server.primary.position());
+}

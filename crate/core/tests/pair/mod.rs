@@ -69,6 +69,7 @@ pub struct Client {
     pub events: Vec<TabEvent>,
     pub sent: Vec<ClientMessage>,
     up: VecDeque<(SessionNo, Option<Vec<u8>>)>,
+    now: u64,
     entropy: u8,
     next: u64,
 }
@@ -104,6 +105,7 @@ impl Client {
             events: Vec::new(),
             sent: Vec::new(),
             up: VecDeque::new(),
+            now: 1_000_000,
             entropy,
             next: 1,
         };
@@ -120,6 +122,9 @@ impl Client {
 
     /// Hands an input in and lets the disk answer until it has nothing to do.
     pub fn tell(&mut self, input: ReplicaInput) {
+        if matches!(input, ReplicaInput::Wake) {
+            self.now += 25;
+        }
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
             let mut effects = Vec::new();
@@ -147,7 +152,7 @@ impl Client {
     }
 
     pub fn now(&self) -> u64 {
-        1_000_000
+        self.now
     }
 
     /// Asks; what is sent waits for [`deliver`].
@@ -311,6 +316,7 @@ pub fn deliver(server: &mut Server, clients: &mut [&mut Client]) {
             }
         }
         if server.down.len() == before {
+            clients.iter_mut().for_each(|client| client.tell(ReplicaInput::Wake));
             return;
         }
         clients.iter_mut().for_each(|client| client.tell(ReplicaInput::Wake));
