@@ -220,16 +220,6 @@ mod tests {
     }
 
     #[test]
-    fn a_full_text_query_follows_its_table() {
-        let mut doc = Document::new("CREATE VIRTUAL TABLE f USING fts5(x)", &[]);
-        let mut live = LiveQueries::new();
-        live.subscribe(1, select("SELECT x FROM f WHERE f MATCH 'milk'"), &mut doc.db).unwrap();
-        assert!(change(&mut doc, &mut live, "INSERT INTO f VALUES ('bread')").is_empty());
-        assert_eq!(change(&mut doc, &mut live, "INSERT INTO f VALUES ('milk')").len(), 1);
-        assert_eq!(change(&mut doc, &mut live, "DELETE FROM f WHERE f MATCH 'milk'").len(), 1);
-    }
-
-    #[test]
     fn a_query_that_fails_is_told_once_and_tried_again() {
         let mut doc = Document::new(SCHEMA, &[]);
         let mut live = LiveQueries::new();

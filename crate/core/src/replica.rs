@@ -196,22 +196,35 @@ impl Replica {
         self.commits_wait_until.is_some() && document.timeline().is_flushed()
     }
 
-    /// Counters that move are told once a frame, everything else at once.
+    /// Counters that move are told once a frame, and at once to a tab whose mutation has come further; everything
+    /// else is told at once.
     fn tell_status(&mut self, now: u64, told: &mut Told) {
         let status = self.status();
-        let is_due = now >= self.told_at.saturating_add(FRAME);
-        if let Some(before) = &self.told
-            && (*before == status
-                || !is_due
-                    && *before == (Status { pending: before.pending, lsn: before.lsn, ..status.clone() }))
-        {
-            self.is_status_due = *before != status;
-            return;
+        let is_frame_over = now >= self.told_at.saturating_add(FRAME);
+        let counters_alone = |before: &Status| {
+            *before == Status { pending: before.pending, lsn: before.lsn, ..status.clone() }
+        };
+        self.is_status_due = match &self.told {
+            Some(before) if *before == status => return,
+            Some(before) => !is_frame_over && counters_alone(before),
+            None => false,
+        };
+        let has_news = |tab: &&TabId| {
+            let is_stage = |event: &TabEvent| {
+                matches!(
+                    event,
+                    TabEvent::Durable { .. } | TabEvent::Confirmed { .. } | TabEvent::Rejected { .. }
+                )
+            };
+            told.iter().any(|(other, event)| other == *tab && is_stage(event))
+        };
+        let tabs: Vec<TabId> =
+            self.tabs.iter().filter(|tab| !self.is_status_due || has_news(tab)).copied().collect();
+        told.extend(tabs.into_iter().map(|tab| (tab, TabEvent::Status(status.clone()))));
+        if !self.is_status_due {
+            self.told = Some(status);
+            self.told_at = now;
         }
-        told.extend(self.tabs.iter().map(|tab| (*tab, TabEvent::Status(status.clone()))));
-        self.told = Some(status);
-        self.told_at = now;
-        self.is_status_due = false;
     }
 
     fn ask_to_wake(&mut self, now: u64, effects: &mut Vec<ReplicaEffect>) {

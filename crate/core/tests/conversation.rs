@@ -413,3 +413,21 @@ fn the_last_tabs_end_does_not_leave_commits_unwritten() {
     two.tell(ReplicaInput::TabGone { tab: TAB });
     assert_eq!(two.reopen().replica.position(), server.primary.position());
 }
+
+#[test]
+fn whoever_hears_how_far_a_mutation_has_come_hears_the_counters_too() {
+    let (mut server, mut client) = (Server::new(1), Client::new(2));
+    let pending = |client: &Client| {
+        let last = client.events.iter().rev().find_map(|event| match event {
+            TabEvent::Status(status) => Some(status.pending),
+            _ => None,
+        });
+        last.expect("a status was told")
+    };
+    for count in 1..=5 {
+        client.ask(add(&format!("item {count}")));
+        assert_eq!(pending(&client), count);
+    }
+    sync(&mut server, &mut [&mut client]);
+    assert_eq!(pending(&client), 0);
+}
