@@ -2,10 +2,14 @@
 
 mod pair;
 
+use offprint_core::disk_memory::DiskMemory;
 use offprint_core::host::{PrimaryInput, ReplicaInput};
-use offprint_protocol::message::{CatchUp, ClientMessage, Hello, ServerMessage};
-use offprint_protocol::rpc::{Connection, Request, StorageKind, TabEvent};
-use offprint_protocol::{Argument, ClientId, ClientSecret, Encode, Mutation, MutationSeq, SessionNo, Value};
+use offprint_protocol::message::{CatchUp, ClientMessage, Hello, ServerMessage, Welcome};
+use offprint_protocol::rpc::{Connection, Request, Select, StorageKind, TabEvent};
+use offprint_protocol::{
+    Argument, ClientId, ClientSecret, Encode, JournalId, Mutation, MutationSeq, MutatorSource, SessionNo,
+    Value,
+};
 use pair::*;
 
 fn refusals(messages: &[ServerMessage]) -> Vec<&str> {
@@ -71,11 +75,8 @@ fn bad_requests_fail_with_their_code_and_leave_no_trace() {
         (mutate("add", &[("name", Value::Null)]), "constraint"),
         (add("milk"), "constraint"),
         (mutate("put", &[("name", text("a")), ("data", megabyte)]), "too_large"),
-        (Request::Query(offprint_protocol::rpc::Select { sql: "SELEC 1".into(), params: vec![] }), "sql"),
-        (
-            Request::Query(offprint_protocol::rpc::Select { sql: "DELETE FROM item".into(), params: vec![] }),
-            "forbidden",
-        ),
+        (Request::Query(Select { sql: "SELEC 1".into(), params: vec![] }), "sql"),
+        (Request::Query(Select { sql: "DELETE FROM item".into(), params: vec![] }), "forbidden"),
     ];
     for (request, code) in bad {
         let no = client.ask(request.clone());
@@ -247,7 +248,7 @@ fn another_definition_is_refused_and_nothing_pending_is_lost() {
     let mut server = Server::new(1);
     let mut newer = definition();
     newer.migrations.push("ALTER TABLE item ADD COLUMN done INTEGER NOT NULL DEFAULT 0".into());
-    let disk = offprint_core::disk_memory::DiskMemory::new(5);
+    let disk = DiskMemory::new(5);
     let mut client = Client::with(5, newer, disk);
     client.ask(add("milk"));
     sync(&mut server, &mut [&mut client]);
@@ -430,4 +431,32 @@ fn whoever_hears_how_far_a_mutation_has_come_hears_the_counters_too() {
     }
     sync(&mut server, &mut [&mut client]);
     assert_eq!(pending(&client), 0);
+}
+
+#[test]
+fn a_server_that_chooses_another_version_is_left_and_nothing_pending_is_lost() {
+    let mut client = Client::new(2);
+    client.ask(add("milk"));
+    client.socket = Some(SessionNo(77));
+    client.tell(ReplicaInput::SocketOpened { token: String::new() });
+    let welcome =
+        Welcome { version: 2, journal: JournalId([1; 16]), through: MutationSeq(0), catch_up: CatchUp::Tail };
+    client.tell(ReplicaInput::SocketFrame(ServerMessage::Welcome(welcome).to_bytes()));
+    let status = client.status();
+    assert_eq!((status.pending, status.connection), (1, Connection::Offline));
+    assert_eq!(status.connection_problem.unwrap().code, "unsupported_version");
+}
+
+#[test]
+fn a_query_may_ask_for_the_time_and_a_mutator_may_not() {
+    let mut client = Client::new(2);
+    let select = Select { sql: "SELECT datetime('now')".into(), params: vec![] };
+    let no = client.ask(Request::Query(select));
+    assert_eq!(client.told(no), ["rows"]);
+    let mut timely = definition();
+    let sql = "INSERT INTO item (name) VALUES (datetime('now') || :x)".into();
+    timely.mutators.insert("stamp".into(), MutatorSource { sql });
+    let mut client = Client::with(5, timely, DiskMemory::new(5));
+    let no = client.ask(mutate("stamp", &[("x", text(""))]));
+    assert_eq!(client.told(no), ["failed nondeterministic"]);
 }
