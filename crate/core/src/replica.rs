@@ -31,6 +31,8 @@ pub struct Replica {
     state: State,
     tabs: BTreeSet<TabId>,
     storage: Storage,
+    /// What was lost when the files were read.
+    damage: Option<Problem>,
     retry_disk_at: Option<u64>,
     commits_wait_until: Option<u64>,
     /// What the server delivered since the overlay was last made.
@@ -67,6 +69,7 @@ impl Replica {
             state: State::Opening { mutators, waiting: Vec::new() },
             tabs: BTreeSet::new(),
             storage: Storage { kind: StorageKind::None, durable: false, reason: None },
+            damage: None,
             retry_disk_at: None,
             commits_wait_until: None,
             inbox: VecDeque::new(),
@@ -298,7 +301,7 @@ impl Replica {
         match Document::open(self.config.clone(), mutators, recovered) {
             Ok(document) => {
                 self.state = State::Open(Box::new(document));
-                self.storage.reason = damage.map(Problem::from);
+                self.damage = damage.map(Problem::from);
                 if self.config.server {
                     self.sync.connect(effects);
                 }
@@ -361,7 +364,7 @@ impl Replica {
             pending: 0,
             connection,
             connection_problem,
-            storage: self.storage.clone(),
+            storage: Storage { reason: self.storage.reason.clone().or(self.damage.clone()), ..self.storage },
             rejections: Vec::new(),
         };
         match &self.state {

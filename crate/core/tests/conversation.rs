@@ -2,6 +2,7 @@
 
 mod pair;
 
+use offprint_core::disk::FileName;
 use offprint_core::disk_memory::DiskMemory;
 use offprint_core::host::{PrimaryInput, ReplicaInput};
 use offprint_protocol::message::{CatchUp, ClientMessage, Hello, ServerMessage, Welcome};
@@ -65,8 +66,7 @@ fn nothing_is_sent_before_it_is_flushed() {
 fn bad_requests_fail_with_their_code_and_leave_no_trace() {
     let mut client = Client::new(2);
     client.ask(add("milk"));
-    let before =
-        (client.rows(&names()), client.disk.clone().bytes(offprint_core::disk::FileName::Log0).to_vec());
+    let before = (client.rows(&names()), client.disk.clone().bytes(FileName::Log0).to_vec());
     let megabyte = Value::Blob(vec![0; 1_000_001]);
     let bad = [
         (mutate("nonsense", &[]), "unknown_mutator"),
@@ -82,8 +82,7 @@ fn bad_requests_fail_with_their_code_and_leave_no_trace() {
         let no = client.ask(request.clone());
         assert_eq!(client.told(no), [format!("failed {code}")], "{request:?}");
     }
-    let after =
-        (client.rows(&names()), client.disk.clone().bytes(offprint_core::disk::FileName::Log0).to_vec());
+    let after = (client.rows(&names()), client.disk.clone().bytes(FileName::Log0).to_vec());
     assert!(before == after);
     assert_eq!(client.status().pending, 1);
 }
@@ -459,4 +458,25 @@ fn a_query_may_ask_for_the_time_and_a_mutator_may_not() {
     let mut client = Client::with(5, timely, DiskMemory::new(5));
     let no = client.ask(mutate("stamp", &[("x", text(""))]));
     assert_eq!(client.told(no), ["failed nondeterministic"]);
+}
+
+#[test]
+fn a_damaged_base_is_told_and_fetched_again_and_nothing_pending_is_lost() {
+    let (mut server, mut client) = (Server::new(1), Client::new(2));
+    client.ask(mutate("grow", &[("name", text("n")), ("count", Value::Integer(20_000))]));
+    sync(&mut server, &mut [&mut client]);
+    cut(&mut server, &mut client);
+    let pending = client.ask(add("pending"));
+    let [zero, one] = [FileName::Base0, FileName::Base1].map(|base| client.disk.bytes(base).len());
+    let base = if zero > one { FileName::Base0 } else { FileName::Base1 };
+    assert!(zero.max(one) > 4096, "a base was written");
+    client.disk.flip(base, 4096 + 100, 1);
+    let mut client = client.reopen();
+    assert_eq!((client.status().ready, client.status().pending), (true, 1));
+    client.ask(add("and on"));
+    assert_eq!(client.status().storage.reason.expect("the damage is told").code, "corrupt");
+    sync(&mut server, &mut [&mut client]);
+    assert_eq!(client.status().pending, 0);
+    assert_eq!(client.replica.position(), server.primary.position());
+    assert!(client.told(pending).contains(&"confirmed".to_owned()));
 }
