@@ -4,21 +4,17 @@ import { boardDefinition, buildDefinition } from "./lib/demo.mjs";
 import { inRoot } from "./lib/paths.mjs";
 import { freePort, listening } from "./lib/port.mjs";
 import { npmBin, start } from "./lib/run.mjs";
-import { main, say } from "./lib/say.mjs";
+import { main, Stop, say } from "./lib/say.mjs";
 import { buildServer, serverProgram } from "./lib/server.mjs";
 
-/** Resolves with 0 when the person at the terminal asks to stop, and with 1 when a process ends by itself. */
-async function untilEnd(processes) {
-  const asked = new Promise((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => resolve(undefined));
+/** The next line that the person at the terminal types. */
+const enter = () => new Promise((resolve) => process.stdin.resume().once("data", resolve));
+
+/** Fails with what ended by itself. */
+const lasting = ({ done }, name) =>
+  done.then(({ code }) => {
+    throw new Stop(`${name} ended with exit code ${code}`);
   });
-  const ended = processes.map(({ name, done }) =>
-    done.then(({ code }) => `${name} ended with exit code ${code}`),
-  );
-  const early = await Promise.race([asked, ...ended]);
-  if (early) say(early);
-  return early ? 1 : 0;
-}
 
 await main(async () => {
   await build();
@@ -28,21 +24,28 @@ await main(async () => {
 
   const serverPort = await freePort(8787);
   const pagePort = await freePort(5173);
-  const processes = [];
+  const serve = ["serve", boardDefinition, "--data", "data", "--listen", `127.0.0.1:${serverPort}`];
+  const vite = ["--host", "127.0.0.1", "--port", String(pagePort), "--strictPort", "--logLevel", "warn"];
+  const env = { VITE_OFFPRINT_SERVER: `ws://127.0.0.1:${serverPort}` };
+  const asked = new Promise((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => resolve("asked"));
+  });
+  let server = start(serverProgram, serve);
+  const page = start(npmBin("vite"), vite, { cwd: inRoot("demo"), env });
   try {
-    const serve = ["serve", boardDefinition, "--data", "data", "--listen", `127.0.0.1:${serverPort}`];
-    processes.push({ name: "the server", ...start(serverProgram, serve) });
-    const vite = ["--host", "127.0.0.1", "--port", String(pagePort), "--strictPort", "--logLevel", "warn"];
-    const env = { VITE_OFFPRINT_SERVER: `ws://127.0.0.1:${serverPort}` };
-    processes.push({ name: "Vite", ...start(npmBin("vite"), vite, { cwd: inRoot("demo"), env }) });
-    const end = untilEnd(processes);
-    const ready = Promise.all([listening(serverPort), listening(pagePort)]).then(() => {
-      say(`the demo is at http://127.0.0.1:${pagePort}/ – open it in two tabs; Ctrl-C ends it`);
-      return end;
-    });
-    return await Promise.race([ready, end]);
+    const pageEnds = lasting(page, "Vite");
+    const ready = Promise.all([listening(serverPort), listening(pagePort)]);
+    if ((await Promise.race([ready, asked, pageEnds, lasting(server, "the server")])) === "asked") return 0;
+    say(`the demo is at http://127.0.0.1:${pagePort}/ – open it in two tabs; Ctrl-C ends it`);
+    while ((await Promise.race([asked, pageEnds, server.done])) !== "asked") {
+      say("the server has ended; the demo goes on without it. Enter starts it again");
+      if ((await Promise.race([asked, pageEnds, enter()])) === "asked") break;
+      server = start(serverProgram, serve);
+    }
+    return 0;
   } finally {
-    for (const { child } of processes) child.kill("SIGTERM");
-    await Promise.all(processes.map(({ done }) => done));
+    process.stdin.pause();
+    for (const { child } of [server, page]) child.kill("SIGTERM");
+    await Promise.all([server.done, page.done]);
   }
 });
