@@ -87,21 +87,6 @@ impl Pages {
         }
     }
 
-    /// Takes the overlay and the page count that goes with it: the image alone is visible.
-    pub fn take_overlay(&mut self) -> (BTreeMap<PageNo, Page>, u32) {
-        let page_count = self.page_count();
-        let overlay = std::mem::take(&mut self.overlay);
-        self.replace();
-        (overlay.pages, page_count)
-    }
-
-    /// Replaces the image; the overlay, which was made on the old one, is dropped.
-    pub fn set_image(&mut self, image: Image) {
-        self.image = image;
-        self.overlay = Overlay::default();
-        self.replace();
-    }
-
     /// Drops the overlay and lets `change` move the image.
     pub fn update_image<R>(&mut self, change: impl FnOnce(&mut Image) -> R) -> R {
         self.overlay = Overlay::default();
@@ -340,8 +325,10 @@ mod tests {
         // The writer's cache too: it builds on what is visible now.
         doc.run_sql("UPDATE t SET x = x || '+' WHERE id = 1", &[]).unwrap();
         assert_eq!(doc.number(sum), 100_001);
-        let (overlay, page_count) = doc.db.pages().take_overlay();
-        assert_eq!((overlay.len(), page_count), (1, doc.db.pages().page_count()));
+        let changed = doc.db.pages().overlay().len();
+        let page_count = doc.db.pages().page_count();
+        doc.db.pages().clear_overlay();
+        assert_eq!((changed, page_count), (1, doc.db.pages().page_count()));
         assert_eq!(doc.number(sum), 100_000);
     }
 
@@ -356,7 +343,7 @@ mod tests {
         };
         assert_eq!(doc.number("SELECT count(*) FROM t"), 10);
         let before = doc.db.pages().image().clone();
-        doc.db.pages().set_image(other);
+        doc.db.pages().update_image(|image| *image = other);
         assert_eq!(doc.number("SELECT y FROM u"), 7);
         assert_eq!(doc.refusal("SELECT count(*) FROM t"), offprint_protocol::Code::Sql);
         doc.run_sql("UPDATE u SET y = 8", &[]).unwrap();

@@ -391,9 +391,7 @@ impl Open {
             if self.unrecorded.remove(&outcome.client)
                 && let Some(entry) = self.ledger.client(outcome.client)
             {
-                fresh.register(entry.client, entry.key);
-                let (through, rejections) = (entry.through, entry.rejections.clone());
-                fresh.decide(&Outcome { client: entry.client, through, rejections })?;
+                fresh.insert(entry.clone());
             }
             self.ledger.decide(outcome)?;
         }

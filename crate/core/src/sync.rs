@@ -4,6 +4,7 @@ use offprint_protocol::message::{CatchUp, ClientMessage, Hello, PROTOCOL_VERSION
 use offprint_protocol::rpc::{Connection, Problem};
 use offprint_protocol::{Code, CommitBatch, Decode, Encode, Error, JournalId, MutationSeq, Rollup};
 
+use crate::entropy::Entropy;
 use crate::host::ReplicaEffect;
 use crate::timeline::Timeline;
 
@@ -53,7 +54,7 @@ pub(crate) struct Sync {
     distrust: bool,
     heard: u64,
     asked: bool,
-    jitter: [u8; 32],
+    jitter: Entropy,
 }
 
 impl Sync {
@@ -67,7 +68,7 @@ impl Sync {
             distrust: false,
             heard: 0,
             asked: false,
-            jitter: blake3::derive_key("offprint sync jitter v1", entropy),
+            jitter: Entropy::new(entropy, "offprint sync jitter"),
         }
     }
 
@@ -233,9 +234,8 @@ impl Sync {
         let (first, longest) = BACK_OFF;
         let wait = first.saturating_mul(1 << self.attempts.min(16)).min(longest);
         self.attempts += 1;
-        self.jitter = *blake3::hash(&self.jitter).as_bytes();
         // Between half and all of it, so that clients of a restarted server do not come back at once.
-        let wait = wait / 2 + wait * u64::from(self.jitter[0]) / 512;
+        let wait = wait / 2 + wait * (self.jitter.number() % 256) / 512;
         self.state = State::Waiting { until: now.saturating_add(wait) };
     }
 
