@@ -3,7 +3,7 @@
 //! Two state machines are the whole of it: [`Replica`], a client's copy, and [`Primary`], the original. A host hands
 //! them what has come ([`host`]) and carries out what they want. Below them, bottom up: files as batches of operations
 //! ([`disk`]); records and what recovery makes of them ([`log`], [`head`], [`image`], [`ledger`], [`record`],
-//! [`journal`]; FORMAT.md); SQLite over pages in memory ([`pages`], [`sqlite`], [`rows`], [`mutator`], [`migration`],
+//! [`journal`]; FORMAT.md); SQLite over pages in memory ([`snapshot`], [`pages`], [`sqlite`], [`rows`], [`mutator`], [`migration`],
 //! [`live`]).
 //!
 //! Modules are declared in layer order: none uses a later one.
@@ -21,6 +21,8 @@ mod replay;
 mod recovery;
 mod checkpoint;
 pub mod journal;
+mod overlay;
+pub mod snapshot;
 pub mod pages;
 mod vfs;
 mod statement;
@@ -45,3 +47,4 @@ mod testing;
 pub use image::Image;
 pub use primary::Primary;
 pub use replica::Replica;
+pub use snapshot::Snapshot;

@@ -7,21 +7,20 @@ use offprint_protocol::page::MAX_PAGES;
 use offprint_protocol::{PAGE_SIZE, Page, PageNo};
 
 use crate::image::Image;
+use crate::overlay::Overlay;
+use crate::snapshot::Snapshot;
+
+pub use crate::snapshot::Fault;
 
 /// The file header's change counter and the copy that vouches for its page count.
 const COUNTERS: [usize; 2] = [24, 92];
 /// The version of the SQLite that wrote last.
 const WRITER_VERSION: usize = 96;
 
-/// A page that belongs to the document but is not in memory: fetch it and run the statement again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fault(pub PageNo);
-
 /// The pages SQLite sees, looked up in the running transaction, then the overlay, then the image.
 #[derive(Debug)]
 pub struct Pages {
-    image: Image,
-    overlay: Overlay,
+    committed: Snapshot,
     staged: Staged,
     /// What SQLite reads as the file's change counter, so that each connection drops its cache exactly when what is
     /// visible has changed under it.
@@ -29,14 +28,6 @@ pub struct Pages {
     /// Whether something else than a transaction moved what is visible.
     replaced: bool,
     fault: Option<Fault>,
-}
-
-/// The pages that differ from the image.
-#[derive(Debug, Default)]
-struct Overlay {
-    pages: BTreeMap<PageNo, Page>,
-    /// `None`: the image's.
-    page_count: Option<u32>,
 }
 
 /// What the running transaction has written so far.
@@ -49,49 +40,52 @@ struct Staged {
 impl Pages {
     /// What is visible is the image alone.
     pub fn new(image: Image) -> Self {
-        Self {
-            image,
-            overlay: Overlay::default(),
-            staged: Staged::default(),
-            visible: 1,
-            replaced: true,
-            fault: None,
-        }
+        Self::at(Snapshot::of(image))
+    }
+
+    /// What is visible is what the snapshot holds.
+    pub fn at(snapshot: Snapshot) -> Self {
+        Self { committed: snapshot, staged: Staged::default(), visible: 1, replaced: true, fault: None }
+    }
+
+    /// What is visible now, without what an open transaction has written.
+    pub fn snapshot(&self) -> Snapshot {
+        self.committed.clone()
     }
 
     /// The confirmed pages.
     pub fn image(&self) -> &Image {
-        &self.image
+        &self.committed.image
     }
 
     /// The pages that transactions changed since the image, without those that were cut off.
-    pub fn overlay(&self) -> &BTreeMap<PageNo, Page> {
-        &self.overlay.pages
+    pub fn overlay(&self) -> BTreeMap<PageNo, Page> {
+        self.committed.overlay.iter().map(|(no, page)| (no, page.clone())).collect()
     }
 
     /// The number of pages that are visible, overlay included.
     pub fn page_count(&self) -> u32 {
-        self.overlay.page_count.unwrap_or_else(|| self.image.page_count())
+        self.committed.page_count()
     }
 
     /// Whether transactions changed anything since the image.
     pub fn has_overlay(&self) -> bool {
-        self.overlay.page_count.is_some() || !self.overlay.pages.is_empty()
+        !self.committed.overlay.is_empty()
     }
 
     /// Drops the overlay: the image alone is visible.
     pub fn clear_overlay(&mut self) {
         if self.has_overlay() {
-            self.overlay = Overlay::default();
+            self.committed.overlay = Overlay::default();
             self.replace();
         }
     }
 
     /// Drops the overlay and lets `change` move the image.
     pub fn update_image<R>(&mut self, change: impl FnOnce(&mut Image) -> R) -> R {
-        self.overlay = Overlay::default();
+        self.committed.overlay = Overlay::default();
         self.replace();
-        change(&mut self.image)
+        change(&mut self.committed.image)
     }
 
     /// Lets `change` move the overlay into the image; it is dropped if that succeeds. What is visible stays as it was.
@@ -99,10 +93,10 @@ impl Pages {
         &mut self,
         change: impl FnOnce(&mut Image, &BTreeMap<PageNo, Page>, u32) -> Result<R, E>,
     ) -> Result<R, E> {
-        let page_count = self.page_count();
-        let result = change(&mut self.image, &self.overlay.pages, page_count);
+        let (overlay, page_count) = (self.overlay(), self.page_count());
+        let result = change(&mut self.committed.image, &overlay, page_count);
         match &result {
-            Ok(_) => self.overlay = Overlay::default(),
+            Ok(_) => self.committed.overlay = Overlay::default(),
             Err(_) => self.replace(),
         }
         result
@@ -115,31 +109,18 @@ impl Pages {
         }
         match self.staged.pages.get(&no) {
             Some(page) => Ok(Some(page)),
-            None => self.committed(no),
+            None => self.committed.page(no),
         }
     }
 
     /// The whole visible document, page after page, as a SQLite file has it.
     pub fn to_file(&self) -> Result<Vec<u8>, Fault> {
-        let mut file = Vec::with_capacity(self.page_count() as usize * PAGE_SIZE);
-        for no in (1..=self.page_count()).map(PageNo) {
-            if let Some(page) = self.committed(no)? {
-                file.extend_from_slice(&page[..]);
-            }
-        }
-        Ok(file)
+        self.committed.file_part(PageNo(1), self.page_count())
     }
 
     /// The fault that made the last statement fail, if one did.
     pub fn take_fault(&mut self) -> Option<Fault> {
         self.fault.take()
-    }
-
-    fn committed(&self, no: PageNo) -> Result<Option<&Page>, Fault> {
-        if no.0 > self.page_count() {
-            return Ok(None);
-        }
-        self.overlay.pages.get(&no).or_else(|| self.image.page(no)).map(Some).ok_or(Fault(no))
     }
 
     /// Whether something else than a transaction moved what is visible since the last call.
@@ -233,13 +214,13 @@ impl Pages {
             changed.entry(no).or_insert_with(Page::zeroed);
         }
         if let Some(first) = changed.get_mut(&PageNo(1)) {
-            let stamp = (self.image.lsn().0 as u32).wrapping_add(1);
+            let stamp = (self.image().lsn().0 as u32).wrapping_add(1);
             let bytes = first.make_mut();
             for counter in COUNTERS {
                 bytes[counter..counter + 4].copy_from_slice(&stamp.to_be_bytes());
             }
         }
-        changed.retain(|&no, page| match self.committed(no) {
+        changed.retain(|&no, page| match self.committed.page(no) {
             Ok(Some(old)) if no.0 == 1 => !same_but_for_the_stamp(old, page),
             Ok(Some(old)) => old != page,
             _ => true,
@@ -249,12 +230,7 @@ impl Pages {
             self.bump();
             return;
         }
-        // `split_off` and `append` visit the whole overlay: only where it shrinks.
-        if page_count < before {
-            self.overlay.pages.split_off(&PageNo(page_count + 1));
-        }
-        self.overlay.pages.extend(changed);
-        self.overlay.page_count = Some(page_count);
+        self.committed.overlay.take(changed, page_count);
         // By exactly one, as SQLite does: the connection that wrote keeps its cache.
         self.bump();
     }
