@@ -11,6 +11,8 @@ const connections: Record<Status["connection"], string> = {
 const storages: Record<Status["storage"]["kind"], string> = {
   none: "Opening the device’s storage",
   opfs: "Kept on this device",
+  indexedDb: "Kept on this device",
+  memory: "Kept in memory",
 };
 
 function pendingText(status: Status): string {
@@ -36,7 +38,7 @@ export function Header({ board, status }: { board: string; status: Status }) {
           }
         >
           {storages[storage.kind]}
-          {storage.kind !== "none" && !storage.durable && ", until the browser ends"}
+          {storage.kind !== "none" && !storage.durable && ", until the last tab closes"}
         </li>
       </ul>
       <a className="second-tab" href={location.href} target="_blank" rel="noopener">

@@ -38,7 +38,7 @@ const NOT_YET: Status = Object.freeze({
   pending: 0,
   connection: "none",
   connectionProblem: null,
-  storage: Object.freeze({ kind: "none", durable: false, reason: null }),
+  storage: Object.freeze({ kind: "none", durable: false, reason: null, persisted: null }),
   rejections: [],
 });
 
@@ -209,7 +209,12 @@ export class Attachment {
     this.#requests.close(error);
     this.#subscriptions.close(tell);
     const { code, message } = error;
-    const storage = { kind: "none", durable: false, reason: { code, message } } as const;
+    const storage = {
+      ...this.#status.storage,
+      kind: "none",
+      durable: false,
+      reason: { code, message },
+    } as const;
     this.#setStatus({ ...this.#status, ready: false, storage });
     this.#listeners.clear();
   }

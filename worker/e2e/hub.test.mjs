@@ -78,7 +78,10 @@ describe(`hub and disk in ${browserName}`, () => {
     await until("b sees both", () => evaluate(b, () => window.seen.at(-1) === 2));
     const status = await evaluate(b, () => window.doc.status);
     assert.deepEqual([status.ready, status.connection, status.rejections], [true, "none", []]);
-    assert.deepEqual(status.storage, { kind: "opfs", durable: true, reason: null });
+    assert.deepEqual(
+      { ...status.storage, persisted: null },
+      { kind: "opfs", durable: true, reason: null, persisted: null },
+    );
     await closeTabs();
     const c = await tab();
     assert.equal(await open(c, id), "open");

@@ -15,8 +15,10 @@ export type CoreInput =
   | { tabHere: { tab: string } }
   | { tabGone: { tab: string } }
   | { request: { tab: string } & TabRequest }
-  | { diskReady: { kind: StorageKind; durable: boolean } }
+  | { diskReady: { kind: StorageKind; durable: boolean; reason: Problem | null } }
   | { diskLost: { problem: Problem | null } }
+  | "filesGone"
+  | { persisted: { persisted: boolean } }
   | { disk: DiskAnswer }
   | { socketOpened: { token: string } }
   | { socketFrame: Uint8Array }

@@ -54,7 +54,7 @@ export class DocumentDisk {
     if (signal.aborted) files.close();
     else {
       this.#files = files;
-      this.#post({ ready: { kind: "opfs", durable: true } });
+      this.#post({ ready: { kind: "opfs", durable: true, reason: null } });
     }
   }
 

@@ -9,7 +9,7 @@ export type SqlValue = null | number | bigint | string | boolean | Uint8Array;
 /**
  * What went wrong, as a stable word.
  */
-export type Code = "bad_document_id" | "bad_definition" | "definition_mismatch" | "unknown_mutator" | "bad_argument" | "too_large" | "sql" | "constraint" | "forbidden" | "nondeterministic" | "bad_frame" | "bad_state" | "unsupported_version" | "unauthorized" | "sequence_gap" | "history_mismatch" | "corrupt" | "superseded" | "quota" | "disk" | "storage_unavailable" | "blocked" | "closed" | "unreachable" | "limit" | "internal";
+export type Code = "bad_document_id" | "bad_definition" | "definition_mismatch" | "unknown_mutator" | "bad_argument" | "too_large" | "sql" | "constraint" | "forbidden" | "nondeterministic" | "bad_frame" | "bad_state" | "unsupported_version" | "unauthorized" | "sequence_gap" | "history_mismatch" | "corrupt" | "superseded" | "quota" | "disk" | "storage_cleared" | "pending" | "storage_unavailable" | "blocked" | "closed" | "unreachable" | "limit" | "internal";
 
 /**
  * A code and a sentence, as JavaScript sees an error.
@@ -158,14 +158,14 @@ export type Connection = "none" | "offline" | "connecting" | "online";
 /**
  * The kinds of disk.
  */
-export type StorageKind = "none" | "opfs";
+export type StorageKind = "none" | "opfs" | "indexedDb" | "memory";
 
 /**
  * Where the document is kept.
  */
 export type Storage = { 
 /**
- * The kind: `opfs`, or `none` while no disk answers.
+ * The kind of disk, or `none` while no disk answers.
  */
 kind: StorageKind, 
 /**
@@ -173,9 +173,13 @@ kind: StorageKind,
  */
 durable: boolean, 
 /**
- * What is in the way, if anything.
+ * What is in the way, or why it is not a better kind, if anything.
  */
-reason: Problem | null, };
+reason: Problem | null, 
+/**
+ * Whether the browser promised not to clear this origin's storage by itself; null while nobody knows.
+ */
+persisted: boolean | null, };
 
 /**
  * How the document stands.

@@ -76,7 +76,7 @@ export type ToDisk =
 export type FromDisk =
   /** The disk lives for as long as this Web Lock is held. */
   | { here: { lock: string } }
-  | { ready: { kind: StorageKind; durable: boolean } }
+  | { ready: { kind: StorageKind; durable: boolean; reason: Problem | null } }
   /** Somebody else holds the files; still trying. */
   | { blocked: Problem }
   /** There is no such storage here; the disk has ended. */

@@ -386,4 +386,14 @@ impl Document {
             journal.checkpoint(self.database.pages().image(), &self.ledger, &pending);
         }
     }
+
+    /// Gives everything to files that hold nothing any more.
+    pub(crate) fn write_again(&mut self, journal: &mut Journal) {
+        let pending: Vec<_> = self.timeline.iter().cloned().collect();
+        let ticket = journal.write_again(self.database.pages().image(), &self.ledger, &pending);
+        self.timeline.unflushed(ticket);
+        for (decision, _) in &mut self.decisions {
+            *decision = ticket;
+        }
+    }
 }

@@ -52,6 +52,16 @@ pub enum ReplicaInput {
         kind: StorageKind,
         /// Whether that survives the browser's end.
         durable: bool,
+        /// Why it is not a better kind, if it is not the best.
+        reason: Option<Problem>,
+    },
+    /// What the files held is gone. The next disk is given everything that is here; until it has that, nothing counts
+    /// as durable.
+    FilesGone,
+    /// Whether the browser promised not to clear this origin's storage by itself.
+    Persisted {
+        /// What it said.
+        persisted: bool,
     },
     /// The disk is gone, or cannot be had for this reason; the document goes on.
     DiskLost {

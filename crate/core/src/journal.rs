@@ -186,6 +186,27 @@ impl Journal {
         self.begin((image, ledger, pending), true, None)
     }
 
+    /// Like [`checkpoint`](Self::checkpoint), for files that hold nothing any more.
+    pub fn write_again(&mut self, image: &Image, ledger: &Ledger, pending: &[PendingMutation]) -> Ticket {
+        self.batch = None;
+        let running = self.running().expect("BUG: files that were never open are written again");
+        running.head.base_info = None;
+        running.slot = None;
+        running.log_len = [0; 2];
+        running.opening = None;
+        // What the last batch would have made durable is not.
+        running.issued = running.durable;
+        self.begin((image, ledger, pending), false, None)
+    }
+
+    /// Begins to open the files once more, if they are still being read.
+    pub fn forget(&mut self) {
+        if let State::Opening(recovery) = &mut self.state {
+            **recovery = Recovery::new(self.config.document.clone(), self.config.role);
+            self.batch = None;
+        }
+    }
+
     fn begin(
         &mut self,
         state: (&Image, &Ledger, &[PendingMutation]),

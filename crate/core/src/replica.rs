@@ -31,6 +31,8 @@ pub struct Replica {
     state: State,
     tabs: BTreeSet<TabId>,
     storage: Storage,
+    /// Why the disk is not of a better kind.
+    rung: Option<Problem>,
     /// What was lost when the files were read.
     damage: Option<Problem>,
     retry_disk_at: Option<u64>,
@@ -68,7 +70,8 @@ impl Replica {
             sync: Sync::new(&config.entropy),
             state: State::Opening { mutators, waiting: Vec::new() },
             tabs: BTreeSet::new(),
-            storage: Storage { kind: StorageKind::None, durable: false, reason: None },
+            storage: Storage { kind: StorageKind::None, durable: false, reason: None, persisted: None },
+            rung: None,
             damage: None,
             retry_disk_at: None,
             commits_wait_until: None,
@@ -132,15 +135,24 @@ impl Replica {
                 }
             }
             ReplicaInput::Request { tab, no, request } => self.request(now, tab, no, request, told, effects),
-            ReplicaInput::DiskReady { kind, durable } => {
-                self.storage = Storage { kind, durable, reason: None };
+            ReplicaInput::DiskReady { kind, durable, reason } => {
+                self.storage = Storage { kind, durable, reason: None, ..self.storage };
+                self.rung = reason;
                 self.retry_disk_at = None;
                 effects.extend(self.journal.unanswered().cloned().map(ReplicaEffect::Disk));
             }
             ReplicaInput::DiskLost { problem } => {
-                self.storage = Storage { kind: StorageKind::None, durable: false, reason: problem };
+                self.storage =
+                    Storage { kind: StorageKind::None, durable: false, reason: problem, ..self.storage };
+                self.rung = None;
                 self.retry_disk_at = None;
             }
+            ReplicaInput::FilesGone => match &mut self.state {
+                State::Opening { .. } => self.journal.forget(),
+                State::Open(document) => document.write_again(&mut self.journal),
+                State::Failed(_) => {}
+            },
+            ReplicaInput::Persisted { persisted } => self.storage.persisted = Some(persisted),
             ReplicaInput::Disk(answer) => self.disk_answered(now, answer, told, effects),
             ReplicaInput::SocketOpened { token } => {
                 self.apply_inbox(now, told, effects);
@@ -364,7 +376,14 @@ impl Replica {
             pending: 0,
             connection,
             connection_problem,
-            storage: Storage { reason: self.storage.reason.clone().or(self.damage.clone()), ..self.storage },
+            storage: Storage {
+                reason: [&self.storage.reason, &self.damage, &self.rung]
+                    .into_iter()
+                    .flatten()
+                    .next()
+                    .cloned(),
+                ..self.storage
+            },
             rejections: Vec::new(),
         };
         match &self.state {

@@ -102,6 +102,14 @@ impl Timeline {
         self.entries.range(before..self.durable).map(|entry| &entry.pending)
     }
 
+    /// Nothing is flushed any more before `ticket` is.
+    pub(crate) fn unflushed(&mut self, ticket: Ticket) {
+        self.durable = 0;
+        for entry in &mut self.entries {
+            entry.ticket = ticket;
+        }
+    }
+
     /// Takes out every mutation up to `through`.
     pub(crate) fn decided(&mut self, through: MutationSeq) -> Vec<PendingMutation> {
         let count = self.entries.partition_point(|entry| entry.pending.mutation.seq <= through);

@@ -2,9 +2,10 @@
 
 mod pair;
 
+use offprint_core::Replica;
 use offprint_core::disk::FileName;
 use offprint_core::disk_memory::DiskMemory;
-use offprint_core::host::{PrimaryInput, ReplicaInput};
+use offprint_core::host::{PrimaryInput, ReplicaEffect, ReplicaInput};
 use offprint_protocol::message::{CatchUp, ClientMessage, Hello, ServerMessage, Welcome};
 use offprint_protocol::rpc::{Connection, Request, Select, StorageKind, TabEvent};
 use offprint_protocol::{
@@ -58,7 +59,7 @@ fn nothing_is_sent_before_it_is_flushed() {
     sync(&mut server, &mut [&mut client]);
     assert!(client.pending_seqs().is_empty());
     client.disk_works = true;
-    client.tell(ReplicaInput::DiskReady { kind: StorageKind::Opfs, durable: true });
+    client.tell(ReplicaInput::DiskReady { kind: StorageKind::Opfs, durable: true, reason: None });
     assert_eq!(client.pending_seqs(), [MutationSeq(1)]);
 }
 
@@ -479,4 +480,60 @@ fn a_damaged_base_is_told_and_fetched_again_and_nothing_pending_is_lost() {
     assert_eq!(client.status().pending, 0);
     assert_eq!(client.replica.position(), server.primary.position());
     assert!(client.told(pending).contains(&"confirmed".to_owned()));
+}
+
+#[test]
+fn what_files_held_that_are_gone_is_written_again_and_nothing_is_durable_meanwhile() {
+    let (mut server, mut client) = (Server::new(1), Client::new(2));
+    client.ask(add("milk"));
+    client.ask(add("taken"));
+    sync(&mut server, &mut [&mut client]);
+    client.socket = None;
+    client.tell(ReplicaInput::SocketClosed { problem: None });
+    let pending = client.ask(add("bread"));
+    client.disk_works = false;
+    let unanswered = client.ask(add("butter"));
+    let before = client.rows(&names());
+
+    client.disk = DiskMemory::new(3);
+    client.tell(ReplicaInput::DiskLost { problem: None });
+    client.tell(ReplicaInput::FilesGone);
+    client.events.clear();
+    client.ask_again(pending, add("bread"));
+    assert_eq!(client.told(pending), ["applied"]);
+    client.disk_works = true;
+    client.tell(ReplicaInput::DiskReady { kind: StorageKind::IndexedDb, durable: true, reason: None });
+    assert_eq!(client.told(pending), ["applied", "durable"]);
+    assert_eq!(client.told(unanswered), ["durable"]);
+
+    let mut client = client.reopen();
+    assert_eq!(client.rows(&names()), before);
+    assert_eq!((client.status().pending, client.status().storage.reason), (2, None));
+    sync(&mut server, &mut [&mut client]);
+    assert_eq!(client.status().pending, 0);
+    assert_eq!(client.rows(&names()), before);
+}
+
+#[test]
+fn files_that_go_while_they_are_read_are_read_from_the_start() {
+    let mut client = Client::new(2);
+    client.ask(add("milk"));
+    let mut full = client.disk;
+    let mut client = Client::with(3, definition(), DiskMemory::new(4));
+    client.replica = Replica::new(config(5, definition())).unwrap();
+    client.disk_works = false;
+    let mut effects = Vec::new();
+    let ready = || ReplicaInput::DiskReady { kind: StorageKind::Opfs, durable: true, reason: None };
+    client.replica.handle(0, [ReplicaInput::TabHere { tab: TAB }, ready()], &mut effects);
+    let heads = effects.iter().find_map(|effect| match effect {
+        ReplicaEffect::Disk(batch) => Some(full.run(batch)),
+        _ => None,
+    });
+    client.tell(ReplicaInput::Disk(heads.expect("the heads are read")));
+    client.tell(ReplicaInput::DiskLost { problem: None });
+    client.tell(ReplicaInput::FilesGone);
+    client.disk_works = true;
+    client.tell(ready());
+    let status = client.status();
+    assert_eq!((status.ready, status.pending, status.storage.reason), (true, 0, None));
 }

@@ -67,6 +67,10 @@ codes! {
     Quota = "quota",
     /// A disk call failed.
     Disk = "disk",
+    /// The document's files were taken away while it was open: the site's data was cleared, say.
+    StorageCleared = "storage_cleared",
+    /// The document has mutations that the server does not have yet.
+    Pending = "pending",
     /// The device offers no storage that lasts.
     StorageUnavailable = "storage_unavailable",
     /// Somebody else holds the document's files; still trying.

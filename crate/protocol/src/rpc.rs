@@ -223,12 +223,14 @@ pub enum Connection {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct Storage {
-    /// The kind: `opfs`, or `none` while no disk answers.
+    /// The kind of disk, or `none` while no disk answers.
     pub kind: StorageKind,
     /// Whether what is `durable` survives the browser's end.
     pub durable: bool,
-    /// What is in the way, if anything.
+    /// What is in the way, or why it is not a better kind, if anything.
     pub reason: Option<Problem>,
+    /// Whether the browser promised not to clear this origin's storage by itself; null while nobody knows.
+    pub persisted: Option<bool>,
 }
 
 /// The kinds of disk.
@@ -240,4 +242,8 @@ pub enum StorageKind {
     None,
     /// The origin private file system.
     Opfs,
+    /// IndexedDB, where there is no private file system.
+    IndexedDb,
+    /// The hub's memory, where there is neither and the app asked for it: gone when the last tab closes.
+    Memory,
 }

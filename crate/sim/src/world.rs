@@ -279,8 +279,10 @@ impl World {
         let client = &mut self.clients[at];
         if !client.has_disk {
             client.has_disk = true;
-            return self
-                .tell_client(at, vec![ReplicaInput::DiskReady { kind: StorageKind::Opfs, durable: true }]);
+            return self.tell_client(
+                at,
+                vec![ReplicaInput::DiskReady { kind: StorageKind::Opfs, durable: true, reason: None }],
+            );
         }
         let Some(batch) = client.batches.pop_front() else { return Ok(()) };
         if self.hostile && self.random.one_in(150) {

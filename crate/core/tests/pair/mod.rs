@@ -83,20 +83,23 @@ pub struct Server {
     next: u64,
 }
 
+pub fn config(entropy: u8, definition: Definition) -> ReplicaConfig {
+    ReplicaConfig {
+        document: DocumentId::new("doc").unwrap(),
+        definition,
+        server: true,
+        entropy: [entropy; 32],
+    }
+}
+
 impl Client {
     pub fn new(entropy: u8) -> Self {
         Self::with(entropy, definition(), DiskMemory::new(u64::from(entropy)))
     }
 
     pub fn with(entropy: u8, definition: Definition, disk: DiskMemory) -> Self {
-        let config = ReplicaConfig {
-            document: DocumentId::new("doc").unwrap(),
-            definition,
-            server: true,
-            entropy: [entropy; 32],
-        };
         let mut client = Self {
-            replica: Replica::new(config).unwrap(),
+            replica: Replica::new(config(entropy, definition)).unwrap(),
             disk,
             disk_works: true,
             socket: None,
@@ -110,7 +113,7 @@ impl Client {
             next: 1,
         };
         client.tell(ReplicaInput::TabHere { tab: TAB });
-        client.tell(ReplicaInput::DiskReady { kind: StorageKind::Opfs, durable: true });
+        client.tell(ReplicaInput::DiskReady { kind: StorageKind::Opfs, durable: true, reason: None });
         client
     }
 
