@@ -1,5 +1,7 @@
 //! An open document on a client: confirmed pages, pending mutations on top, and who is told what.
 
+mod local;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use offprint_protocol::rpc::{Bytes, Reply, Request, Select, TabEvent};
@@ -8,6 +10,7 @@ use offprint_protocol::{
     RequestNo, Rollup, TabId, Touched, Value,
 };
 
+use crate::entropy::Entropy;
 use crate::head::Identity;
 use crate::host::ReplicaConfig;
 use crate::image::Image;
@@ -17,7 +20,7 @@ use crate::ledger::Ledger;
 use crate::live::{Change, LiveQueries};
 use crate::mutator::Mutators;
 use crate::pages::Pages;
-use crate::rebase::rebase;
+use crate::rebase::{Rebased, rebase};
 use crate::record::{PendingMutation, Record};
 use crate::sqlite::Database;
 use crate::sync::Delivery;
@@ -32,9 +35,11 @@ pub(crate) struct Document {
     mutators: Mutators,
     database: Database,
     identity: Identity,
+    entropy: Entropy,
     timeline: Timeline,
     ledger: Ledger,
     position: Option<Position>,
+    is_local: bool,
     live: LiveQueries<(TabId, u32)>,
     /// What the overlay touches.
     overlay: Touched,
@@ -42,10 +47,14 @@ pub(crate) struct Document {
     changed: Touched,
     /// Whether commits came since the overlay was made.
     stale: bool,
+    /// The pending mutations that are not in the overlay, because they failed.
+    failed: Vec<(MutationSeq, Error)>,
     /// Decisions whose record is not flushed yet.
     decisions: VecDeque<(Ticket, MutationSeq)>,
     /// The last decision whose record is flushed: the primary may forget rejections up to it.
     acknowledged: MutationSeq,
+    /// Confirmed by the document itself, but not told yet, because not flushed.
+    owed: VecDeque<(Ticket, TabId, RequestNo)>,
 }
 
 impl Document {
@@ -57,7 +66,9 @@ impl Document {
     ) -> Result<Self, Error> {
         let confirmed = recovered.ledger.through(recovered.identity.client);
         let position = recovered.image.position();
+        let is_local = recovered.image.is_local();
         let mut document = Self {
+            entropy: Entropy::new(&config.entropy, "offprint document"),
             config,
             mutators,
             database: Database::open(Pages::new(recovered.image))?,
@@ -65,12 +76,15 @@ impl Document {
             timeline: Timeline::new(confirmed, recovered.pending),
             ledger: recovered.ledger,
             position,
+            is_local,
             live: LiveQueries::new(),
             overlay: Touched::none(),
             changed: Touched::none(),
             stale: true,
+            failed: Vec::new(),
             decisions: VecDeque::new(),
             acknowledged: confirmed,
+            owed: VecDeque::new(),
         };
         document.settle()?;
         Ok(document)
@@ -82,6 +96,15 @@ impl Document {
 
     pub(crate) fn timeline(&self) -> &Timeline {
         &self.timeline
+    }
+
+    /// The number of mutations that nobody has decided yet.
+    pub(crate) fn pending(&self) -> usize {
+        if self.is_own_primary() {
+            self.owed.len() + self.timeline.in_flight().len()
+        } else {
+            self.timeline.len()
+        }
     }
 
     pub(crate) fn rejections(&self) -> &[Rejection] {
@@ -189,10 +212,14 @@ impl Document {
     /// Answers a repeated mutation from the ledger.
     fn tell_again(&self, (tab, no): (TabId, RequestNo), seq: MutationSeq, told: &mut Told) {
         told.push((tab, TabEvent::Reply { no, reply: Reply::Applied { seq } }));
-        if self.timeline.is_durable(seq) {
-            told.push((tab, TabEvent::Durable { requests: vec![no] }));
+        // What is owed is told when it is flushed.
+        if !self.timeline.is_durable(seq)
+            || self.owed.iter().any(|(_, who, which)| (*who, *which) == (tab, no))
+        {
+            return;
         }
-        if !self.timeline.is_pending(seq) {
+        told.push((tab, TabEvent::Durable { requests: vec![no] }));
+        if !self.timeline.is_pending(seq) || self.is_own_primary() {
             told.push(match self.rejection_of(seq) {
                 Some(rejection) => (tab, TabEvent::Rejected { no, rejection: rejection.clone() }),
                 None => (tab, TabEvent::Confirmed { requests: vec![no] }),
@@ -298,6 +325,7 @@ impl Document {
         let mut pages = self.database.pages();
         let result = pages.update_image(change);
         self.position = pages.image().position();
+        self.is_local = pages.image().is_local();
         result
     }
 
@@ -337,10 +365,11 @@ impl Document {
             return Ok(());
         }
         let before = std::mem::replace(&mut self.overlay, Touched::All);
-        let after =
+        let Rebased { touched: after, failed } =
             rebase(&mut self.database, &self.config.definition, &self.mutators, self.timeline.iter())?;
         self.touch(before.merge(after.clone()));
         self.overlay = after;
+        self.failed = failed;
         self.stale = false;
         Ok(())
     }
@@ -369,22 +398,33 @@ impl Document {
 
     /// Tells what became durable.
     pub(crate) fn flushed(&mut self, ticket: Ticket, told: &mut Told) {
+        self.tell_owed(ticket, told);
         let mut durable: BTreeMap<TabId, Vec<RequestNo>> = BTreeMap::new();
         for pending in self.timeline.flushed(ticket) {
             durable.entry(pending.tab).or_default().push(pending.request);
         }
-        told.extend(durable.into_iter().map(|(tab, requests)| (tab, TabEvent::Durable { requests })));
+        let own = self.is_own_primary();
+        for (tab, requests) in durable {
+            told.push((tab, TabEvent::Durable { requests: requests.clone() }));
+            if own {
+                told.push((tab, TabEvent::Confirmed { requests }));
+            }
+        }
         while let Some((_, seq)) = self.decisions.pop_front_if(|(decision, _)| *decision <= ticket) {
             self.acknowledged = self.acknowledged.max(seq);
         }
     }
 
     /// Starts the other log if this one has grown long.
-    pub(crate) fn checkpoint_if_due(&mut self, journal: &mut Journal) {
+    pub(crate) fn checkpoint_if_due(&mut self, journal: &mut Journal) -> Result<(), Error> {
+        if self.is_own_primary() {
+            return self.confirm_if_due(journal);
+        }
         if journal.wants_checkpoint() {
             let pending: Vec<_> = self.timeline.iter().cloned().collect();
             journal.checkpoint(self.database.pages().image(), &self.ledger, &pending);
         }
+        Ok(())
     }
 
     /// Gives everything to files that hold nothing any more.
@@ -394,6 +434,9 @@ impl Document {
         self.timeline.unflushed(ticket);
         for (decision, _) in &mut self.decisions {
             *decision = ticket;
+        }
+        for (owed, ..) in &mut self.owed {
+            *owed = ticket;
         }
     }
 }

@@ -87,6 +87,8 @@ pub struct Identity {
 pub struct BaseInfo {
     /// Up to where.
     pub position: Position,
+    /// Whether a device made the history by itself.
+    pub local: bool,
     /// Its size in pages.
     pub page_count: u32,
     /// Its checksum.
@@ -156,13 +158,14 @@ impl Place {
 impl Head {
     /// The bytes of this head at a place.
     pub fn encode(&self, place: Place) -> Vec<u8> {
+        let history = self.base_info.as_ref().map_or(0, |base| if base.local { 2 } else { 1 });
         let mut out = Writer::new();
         out.raw(place.magic()).u16(FORMAT_VERSION);
         out.u8(match self.role {
             Role::Replica => 0,
             Role::Primary => 1,
         });
-        out.u8(self.log as u8).u8(self.base as u8).u8(u8::from(self.base_info.is_some())).u16(0);
+        out.u8(self.log as u8).u8(self.base as u8).u8(history).u16(0);
         out.u64(self.generation).u64(self.salt).u64(self.opening).u32(self.identity.epoch.0);
         match &self.base_info {
             Some(base) => {
@@ -211,7 +214,7 @@ fn decode_fields(covered: &[u8]) -> Option<Head> {
     };
     let log = Side::decode(from.u8().ok()?)?;
     let base = Side::decode(from.u8().ok()?)?;
-    let has_base = from.u8().ok()?;
+    let history = from.u8().ok()?;
     from.u16().ok()?;
     let generation = from.u64().ok()?;
     let salt = from.u64().ok()?;
@@ -226,9 +229,12 @@ fn decode_fields(covered: &[u8]) -> Option<Head> {
     let secret: ClientSecret = from.get().ok()?;
     let name_len = usize::from(from.u8().ok()?);
     let document = DocumentId::new(std::str::from_utf8(from.raw(name_len).ok()?).ok()?).ok()?;
-    let base_info = match has_base {
+    let base_info = match history {
         0 => None,
-        1 => Some(BaseInfo { position: Position { journal, lsn, hash }, page_count, checksum }),
+        1 | 2 => {
+            let position = Position { journal, lsn, hash };
+            Some(BaseInfo { position, local: history == 2, page_count, checksum })
+        }
         _ => return None,
     };
     // The last values are refused so that counting on cannot overflow.
@@ -252,7 +258,7 @@ mod tests {
             generation: 5,
             salt: 0x0102_0304_0506_0708,
             opening: 600,
-            base_info: Some(BaseInfo { position, page_count: 2, checksum: Checksum(77) }),
+            base_info: Some(BaseInfo { position, local: true, page_count: 2, checksum: Checksum(77) }),
             identity: Identity { client: ClientId([1; 16]), secret: ClientSecret([2; 16]), epoch: Epoch(6) },
             document: DocumentId::new(&"d".repeat(128)).unwrap(),
         }

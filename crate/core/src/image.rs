@@ -25,6 +25,8 @@ struct Slot {
 #[derive(Clone, Default)]
 pub struct Image {
     position: Option<Position>,
+    /// Whether the history was made here, by a device that has no server for it.
+    local: bool,
     page_count: u32,
     checksum: Checksum,
     /// `changed` is exact, or too high but never above the position, for all Lsns from here on.
@@ -48,6 +50,16 @@ impl Image {
     /// The start of a history: Lsn 0, no pages.
     pub fn empty(journal: JournalId) -> Self {
         Self { position: Some(Position::start(journal)), ..Self::default() }
+    }
+
+    /// The start of a history that a device makes by itself.
+    pub fn local(journal: JournalId) -> Self {
+        Self { local: true, ..Self::empty(journal) }
+    }
+
+    /// Whether a device made the history by itself and no primary is known to have taken it over.
+    pub fn is_local(&self) -> bool {
+        self.local
     }
 
     /// Where in which history this is.
@@ -78,7 +90,7 @@ impl Image {
     /// What a base with exactly these pages holds.
     pub fn base_info(&self) -> Option<BaseInfo> {
         let position = self.position?;
-        Some(BaseInfo { position, page_count: self.page_count, checksum: self.checksum })
+        Some(BaseInfo { position, local: self.local, page_count: self.page_count, checksum: self.checksum })
     }
 
     /// Applies the commit that follows, wholly or not at all: `history_mismatch` if it does not follow, `corrupt` if
@@ -122,7 +134,9 @@ impl Image {
             return Err(corrupt("a rollup holds a difference"));
         }
         let replaces = last.from == Lsn(0);
-        let before = if replaces { Self::empty(journal) } else { self.clone() };
+        // What a device made stays local when its own rollup is read back.
+        let local = self.local && self.position.is_some_and(|ours| ours.journal == journal);
+        let before = if replaces { Self { local, ..Self::empty(journal) } } else { self.clone() };
         if !replaces {
             match self.position {
                 Some(ours) if ours.journal == journal && ours.lsn == last.from => {}
@@ -203,9 +217,10 @@ impl Image {
             .map(|(no, slot)| (no, &slot.page))
     }
 
-    /// An image that a base at this position is read into, still without pages.
-    pub(crate) fn of_base(position: Position) -> Self {
-        Self { position: Some(position), known: position.lsn, ..Self::default() }
+    /// An image that a base is read into, still without pages.
+    pub(crate) fn of_base(base: &BaseInfo) -> Self {
+        let BaseInfo { position, local, .. } = *base;
+        Self { position: Some(position), local, known: position.lsn, ..Self::default() }
     }
 
     /// Adds the next page of a base.
@@ -356,6 +371,7 @@ impl PartialEq for Image {
     fn eq(&self, other: &Self) -> bool {
         let slots = |image: &Self| image.chunks.clone().into_iter();
         self.position == other.position
+            && self.local == other.local
             && self.page_count == other.page_count
             && self.checksum == other.checksum
             && slots(self).zip(slots(other)).all(|(mine, theirs)| {

@@ -170,6 +170,14 @@ impl Journal {
         }
     }
 
+    /// Whether a checkpoint is under way.
+    pub fn is_checkpointing(&self) -> bool {
+        match &self.state {
+            State::Running(running) => running.opening.is_some() || running.catch_up.is_some(),
+            _ => true,
+        }
+    }
+
     /// Whether everything handed in is durable and nothing waits for the disk.
     pub fn is_settled(&self) -> bool {
         self.batch.is_none() && matches!(&self.state, State::Running(running) if running.is_settled())

@@ -159,8 +159,7 @@ impl Recovery {
                     }
                     return self.next_candidate(entropy);
                 }
-                let base =
-                    candidate.head.base_info.map_or_else(Image::none, |base| Image::of_base(base.position));
+                let base = candidate.head.base_info.as_ref().map_or_else(Image::none, Image::of_base);
                 self.base(candidate, log, base, &rest, entropy)
             }
             Step::Base { candidate, log, base } => self.base(candidate, log, base, &bytes, entropy),

@@ -184,8 +184,11 @@ impl Replica {
                 self.state = State::Failed(error.into());
             } else {
                 document.run_live_queries(now, told);
-                document.checkpoint_if_due(&mut self.journal);
+                let checked = document.checkpoint_if_due(&mut self.journal);
                 self.sync.push(document.timeline(), effects);
+                if let Err(error) = checked {
+                    self.state = State::Failed(error.into());
+                }
             }
         }
         if self.storage.kind != StorageKind::None
@@ -391,7 +394,7 @@ impl Replica {
             State::Open(document) => {
                 status.ready = true;
                 status.lsn = document.position().map_or(Lsn(0), |position| position.lsn);
-                status.pending = document.timeline().len() as u64;
+                status.pending = document.pending() as u64;
                 status.rejections = document.rejections().to_vec();
             }
             State::Failed(problem) => status.storage.reason = Some(problem.clone()),

@@ -48,7 +48,7 @@ impl Timeline {
     }
 
     /// The last mutation that was made.
-    fn last(&self) -> MutationSeq {
+    pub(crate) fn last(&self) -> MutationSeq {
         self.entries.back().map_or(self.confirmed, |entry| entry.pending.mutation.seq)
     }
 
@@ -108,6 +108,11 @@ impl Timeline {
         for entry in &mut self.entries {
             entry.ticket = ticket;
         }
+    }
+
+    /// What is not known to be flushed, and what it waits for.
+    pub(crate) fn in_flight(&self) -> impl ExactSizeIterator<Item = (Ticket, &PendingMutation)> {
+        self.entries.range(self.durable..).map(|entry| (entry.ticket, &entry.pending))
     }
 
     /// Takes out every mutation up to `through`.

@@ -520,7 +520,7 @@ fn files_that_go_while_they_are_read_are_read_from_the_start() {
     client.ask(add("milk"));
     let mut full = client.disk;
     let mut client = Client::with(3, definition(), DiskMemory::new(4));
-    client.replica = Replica::new(config(5, definition())).unwrap();
+    client.replica = Replica::new(config(5, definition(), true)).unwrap();
     client.disk_works = false;
     let mut effects = Vec::new();
     let ready = || ReplicaInput::DiskReady { kind: StorageKind::Opfs, durable: true, reason: None };

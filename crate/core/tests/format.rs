@@ -88,7 +88,12 @@ fn head() -> Head {
         generation: 5,
         salt: SALT,
         opening: 0,
-        base_info: Some(BaseInfo { position, page_count: 1, checksum: checksum(&Page::zeroed()) }),
+        base_info: Some(BaseInfo {
+            position,
+            local: false,
+            page_count: 1,
+            checksum: checksum(&Page::zeroed()),
+        }),
         identity: Identity { client: ME, secret: SECRET, epoch: Epoch(3) },
         document: DocumentId::new("team-42").unwrap(),
     }

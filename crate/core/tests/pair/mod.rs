@@ -83,13 +83,8 @@ pub struct Server {
     next: u64,
 }
 
-pub fn config(entropy: u8, definition: Definition) -> ReplicaConfig {
-    ReplicaConfig {
-        document: DocumentId::new("doc").unwrap(),
-        definition,
-        server: true,
-        entropy: [entropy; 32],
-    }
+pub fn config(entropy: u8, definition: Definition, server: bool) -> ReplicaConfig {
+    ReplicaConfig { document: DocumentId::new("doc").unwrap(), definition, server, entropy: [entropy; 32] }
 }
 
 impl Client {
@@ -97,9 +92,18 @@ impl Client {
         Self::with(entropy, definition(), DiskMemory::new(u64::from(entropy)))
     }
 
+    /// A document without a server.
+    pub fn alone(entropy: u8) -> Self {
+        Self::open(entropy, definition(), DiskMemory::new(u64::from(entropy)), false)
+    }
+
     pub fn with(entropy: u8, definition: Definition, disk: DiskMemory) -> Self {
+        Self::open(entropy, definition, disk, true)
+    }
+
+    fn open(entropy: u8, definition: Definition, disk: DiskMemory, server: bool) -> Self {
         let mut client = Self {
-            replica: Replica::new(config(entropy, definition)).unwrap(),
+            replica: Replica::new(config(entropy, definition, server)).unwrap(),
             disk,
             disk_works: true,
             socket: None,
@@ -119,8 +123,13 @@ impl Client {
 
     /// The hub dies and a fresh one opens the same files.
     pub fn reopen(self) -> Self {
+        self.reopen_with(true)
+    }
+
+    /// The hub dies and a fresh one opens the same files, with a server or without one.
+    pub fn reopen_with(self, server: bool) -> Self {
         let next = self.next;
-        Self { next, ..Self::with(self.entropy.wrapping_add(100), definition(), self.disk) }
+        Self { next, ..Self::open(self.entropy.wrapping_add(100), definition(), self.disk, server) }
     }
 
     /// Hands an input in and lets the disk answer until it has nothing to do.

@@ -1,0 +1,81 @@
+//! A document without a server is its own primary: its checkpoints confirm its own mutations.
+
+use offprint_protocol::rpc::TabEvent;
+use offprint_protocol::{Error, JournalId, Outcome, Rejection, Touched};
+
+use crate::document::{Document, Told};
+use crate::image::Image;
+use crate::journal::{Journal, Ticket};
+
+/// So many mutations are replayed at most when a document is opened again.
+const MUTATIONS: usize = 8192;
+
+impl Document {
+    /// Whether nobody else decides: no server is named, and the history, if there is one, was made here.
+    pub(crate) fn is_own_primary(&self) -> bool {
+        !self.config.server && (self.position.is_none() || self.is_local)
+    }
+
+    /// Confirms its mutations if the log has grown long, or if there are many.
+    pub(super) fn confirm_if_due(&mut self, journal: &mut Journal) -> Result<(), Error> {
+        let many = self.timeline.len() >= MUTATIONS && !journal.is_checkpointing();
+        if many || journal.wants_checkpoint() {
+            self.confirm_locally(journal)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a commit of what is in the overlay, in a history of the document's own, and a checkpoint with it:
+    /// once the ticket is durable, nothing is pending. A mutation that could not be replayed is rejected.
+    pub(crate) fn confirm_locally(&mut self, journal: &mut Journal) -> Result<Ticket, Error> {
+        self.settle()?;
+        if self.timeline.len() == 0 && self.overlay == Touched::none() {
+            return Ok(Journal::OPENED);
+        }
+        let id = JournalId(self.entropy.id());
+        let touched = std::mem::replace(&mut self.overlay, Touched::none());
+        {
+            let mut pages = self.database.pages();
+            pages.confirm_overlay(|image, changed, page_count| {
+                if image.position().is_none() {
+                    *image = Image::local(id);
+                }
+                let commit = image.commit_of(changed, page_count, touched);
+                image.apply_commit(&commit)
+            })?;
+            self.position = pages.image().position();
+            self.is_local = pages.image().is_local();
+        }
+        let through = self.timeline.last();
+        let unflushed = self.timeline.in_flight().map(|(ticket, one)| (ticket, one.tab, one.request));
+        self.owed.extend(unflushed);
+        let failed = std::mem::take(&mut self.failed);
+        let rejections = self.timeline.iter().filter_map(|pending| {
+            let (_, error) = failed.iter().find(|(seq, _)| *seq == pending.mutation.seq)?;
+            Some(Rejection {
+                seq: pending.mutation.seq,
+                name: pending.mutation.name.clone(),
+                code: error.code.as_str().to_owned(),
+                message: error.message.clone(),
+            })
+        });
+        let rejections = rejections.collect();
+        let outcome = Outcome { client: self.identity.client, through, rejections };
+        let decided = self.timeline.decided(through);
+        self.ledger.decide(&outcome)?;
+        for pending in decided {
+            self.ledger.answer(pending.tab, pending.request, pending.mutation.seq);
+        }
+        let ticket = journal.checkpoint(self.database.pages().image(), &self.ledger, &[]);
+        self.decisions.push_back((ticket, through));
+        Ok(ticket)
+    }
+
+    /// Tells what was confirmed before it was flushed, now that it is.
+    pub(super) fn tell_owed(&mut self, flushed: Ticket, told: &mut Told) {
+        while let Some((_, tab, no)) = self.owed.pop_front_if(|(ticket, ..)| *ticket <= flushed) {
+            told.push((tab, TabEvent::Durable { requests: vec![no] }));
+            told.push((tab, TabEvent::Confirmed { requests: vec![no] }));
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Documents without a server: they confirm their own mutations, and their files stay small.
+
+mod pair;
+
+use offprint_core::disk::FileName;
+use offprint_core::host::ReplicaInput;
+use offprint_protocol::rpc::{Connection, Select, StorageKind, TabEvent};
+use offprint_protocol::{MutationSeq, Value};
+use pair::*;
+
+fn fill(client: &mut Client, count: usize, bytes: usize) {
+    for index in 0..count {
+        client
+            .ask(mutate("put", &[("name", text(&format!("n{index}"))), ("data", text(&"x".repeat(bytes)))]));
+    }
+}
+
+#[test]
+fn a_durable_mutation_is_a_confirmed_one() {
+    let mut client = Client::alone(1);
+    let no = client.ask(add("milk"));
+    assert_eq!(client.told(no), ["applied", "durable", "confirmed"]);
+    let status = client.status();
+    assert_eq!((status.pending, status.connection), (0, Connection::None));
+}
+
+#[test]
+fn a_mutation_that_is_not_flushed_is_neither() {
+    let mut client = Client::alone(1);
+    client.disk_works = false;
+    let no = client.ask(add("milk"));
+    assert_eq!(client.told(no), ["applied"]);
+    assert_eq!(client.status().pending, 1);
+}
+
+#[test]
+fn a_long_log_is_confirmed_by_a_checkpoint_and_everything_is_there_again() {
+    let mut client = Client::alone(1);
+    fill(&mut client, 500, 10_000);
+    let lsn = client.status().lsn;
+    assert!(lsn.0 >= 1, "{lsn}");
+    let rows = client.rows(&names());
+    let mut client = client.reopen_with(false);
+    assert_eq!(client.rows(&names()), rows);
+    assert_eq!(client.status().lsn, lsn);
+    let logs = [FileName::Log0, FileName::Log1].map(|file| client.disk.bytes(file).len());
+    assert!(logs.iter().all(|len| *len <= 8 << 20), "{logs:?}");
+    let no = client.ask(add("more"));
+    assert_eq!(client.told(no), ["applied", "durable", "confirmed"]);
+}
+
+#[test]
+fn a_mutation_in_flight_during_the_checkpoint_is_told_once_it_is_flushed() {
+    let mut client = Client::alone(1);
+    fill(&mut client, 190, 10_000);
+    client.disk_works = false;
+    let asked: Vec<_> = (0..40)
+        .map(|index| {
+            client.ask(mutate(
+                "put",
+                &[("name", text(&format!("m{index}"))), ("data", text(&"y".repeat(10_000)))],
+            ))
+        })
+        .collect();
+    assert!(client.status().lsn.0 >= 1);
+    let last = *asked.last().unwrap();
+    assert_eq!(client.told(last), ["applied"]);
+    assert!(client.status().pending > 0);
+    client.disk_works = true;
+    client.tell(ReplicaInput::DiskReady { kind: StorageKind::Opfs, durable: true, reason: None });
+    for no in asked {
+        assert_eq!(client.told(no), ["applied", "durable", "confirmed"]);
+    }
+    assert_eq!(client.status().pending, 0);
+}
+
+#[test]
+fn a_repeated_request_is_answered_before_and_after_the_checkpoint() {
+    let mut client = Client::alone(1);
+    let no = client.ask(add("milk"));
+    let mut client = client.reopen_with(false);
+    client.ask_again(no, add("milk"));
+    assert_eq!(client.told(no), ["applied", "durable", "confirmed"]);
+    fill(&mut client, 900, 1000);
+    let mut client = client.reopen_with(false);
+    client.ask_again(no, add("milk"));
+    assert_eq!(client.told(no), ["applied", "durable", "confirmed"]);
+}
+
+#[test]
+fn numbers_go_on_after_a_checkpoint() {
+    let mut client = Client::alone(1);
+    fill(&mut client, 500, 10_000);
+    let mut client = client.reopen_with(false);
+    client.ask(add("more"));
+    // Nothing of it was sent to anyone.
+    assert_eq!(client.pending_seqs(), [] as [MutationSeq; 0]);
+    assert!(client.sent.is_empty());
+}
+
+#[test]
+fn whatever_operation_the_power_is_cut_at_what_was_durable_is_there_once() {
+    let mut cuts = 0;
+    for at in (0..).step_by(3) {
+        let mut client = Client::alone(1);
+        fill(&mut client, 80, 20_000);
+        client.disk.fail_at(client.disk.ops() + at);
+        for index in 0..80 {
+            client.ask(mutate(
+                "put",
+                &[("name", text(&format!("late{index}"))), ("data", text(&"x".repeat(20_000)))],
+            ));
+        }
+        let was_cut = client.disk.faults().thrown > 0;
+        let durable: usize = client
+            .events
+            .iter()
+            .map(|event| match event {
+                TabEvent::Durable { requests } => requests.len(),
+                _ => 0,
+            })
+            .sum();
+        client.disk.fail_at(u64::MAX);
+        client.disk.crash();
+        let mut client = client.reopen_with(false);
+        let fits = |sql: &str| Select { sql: sql.into(), params: vec![Value::Integer(durable as i64)] };
+        let found = client.rows(&fits("SELECT count(*) >= ? AS fits FROM item"));
+        assert_eq!(found, client.rows(&fits("SELECT ? > 0 AS fits")), "{durable} durable, cut at {at}");
+        cuts += 1;
+        if !was_cut {
+            break;
+        }
+    }
+    assert!(cuts > 20, "{cuts}");
+}
