@@ -43,7 +43,8 @@ codes! {
     Sql = "sql",
     /// A constraint of the schema failed.
     Constraint = "constraint",
-    /// The statement does what is not allowed here (ATTACH, PRAGMA, transaction control, writing in a query).
+    /// What is not allowed here: in a statement (ATTACH, PRAGMA, transaction control, writing in a query), or by the
+    /// token (a document that it does not name, or a change where it allows to read).
     Forbidden = "forbidden",
     /// A mutator asked for time or randomness, which differ between replays.
     Nondeterministic = "nondeterministic",
@@ -53,7 +54,7 @@ codes! {
     BadState = "bad_state",
     /// The other side speaks no protocol version that we do.
     UnsupportedVersion = "unsupported_version",
-    /// The client id is known with another secret, or the token is not accepted.
+    /// The client id is known with another secret, or the token is not accepted or has expired.
     Unauthorized = "unauthorized",
     /// A mutation's number does not follow the last one.
     SequenceGap = "sequence_gap",

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use offprint_protocol::Definition;
 
+use crate::auth::Auth;
+
 /// What a server serves, from where, and to whom.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -12,10 +14,12 @@ pub struct Config {
     pub definition: Definition,
     /// The directory of the documents; made if absent.
     pub data: PathBuf,
-    /// The address to listen on, which must be a loopback one; port 0 takes a free port.
+    /// The address to listen on; without `auth` it must be a loopback one. Port 0 takes a free port.
     pub listen: String,
     /// Origins that browsers may come from, besides those of this machine.
     pub origins: Vec<String>,
+    /// What tokens are checked with; without it nobody needs one.
+    pub auth: Option<Auth>,
     /// The limits.
     pub limits: Limits,
 }

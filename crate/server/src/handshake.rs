@@ -4,7 +4,7 @@ use offprint_protocol::message::{ClientMessage, Hello, PROTOCOL_VERSION};
 use offprint_protocol::{Code, Decode, DefinitionHash, Error};
 
 /// Reads the hello; fails with the code that the session is refused with.
-pub(crate) fn read_hello(frame: &[u8], name: &str, hash: &DefinitionHash) -> Result<Hello, Error> {
+pub(crate) fn read_hello(frame: &[u8]) -> Result<Hello, Error> {
     if let Some((min, max)) = ClientMessage::hello_versions(frame)
         && !(min..=max).contains(&PROTOCOL_VERSION)
     {
@@ -16,6 +16,11 @@ pub(crate) fn read_hello(frame: &[u8], name: &str, hash: &DefinitionHash) -> Res
     let ClientMessage::Hello(hello) = ClientMessage::from_bytes(frame)? else {
         return Err(Error::new(Code::BadState, "the first message is not a hello"));
     };
+    Ok(hello)
+}
+
+/// Fails with `definition_mismatch` if the client has another definition than this.
+pub(crate) fn check_served(hello: &Hello, name: &str, hash: &DefinitionHash) -> Result<(), Error> {
     if hello.definition != name {
         return Err(Error::new(
             Code::DefinitionMismatch,
@@ -28,7 +33,7 @@ pub(crate) fn read_hello(frame: &[u8], name: &str, hash: &DefinitionHash) -> Res
             format!("the server serves another version of the definition {name:?}"),
         ));
     }
-    Ok(hello)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -55,7 +60,8 @@ mod tests {
     }
 
     fn code(frame: &[u8]) -> Code {
-        read_hello(frame, "todos", &HASH).unwrap_err().code
+        let result = read_hello(frame).and_then(|hello| check_served(&hello, "todos", &HASH));
+        result.unwrap_err().code
     }
 
     fn code_of(hello: Hello) -> Code {
@@ -65,7 +71,9 @@ mod tests {
     #[test]
     fn a_hello_that_fits_is_read() {
         let frame = ClientMessage::Hello(Hello { max_version: 9, ..hello() }).to_bytes();
-        assert_eq!(read_hello(&frame, "todos", &HASH).unwrap().document.as_str(), "team-42");
+        let hello = read_hello(&frame).unwrap();
+        assert_eq!(hello.document.as_str(), "team-42");
+        check_served(&hello, "todos", &HASH).unwrap();
     }
 
     #[test]

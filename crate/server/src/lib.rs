@@ -1,10 +1,12 @@
 //! The server: documents' primaries on local files, over websockets. The only crate that knows tokio, HTTP and the
 //! file system.
 //!
-//! A tour: [`Server`] listens and hands each websocket to a `session`, which checks the hello (`handshake`) and joins
-//! the document's `room` (found or opened by `rooms`). The room owns the core's `Primary` and carries out its
+//! A tour: [`Server`] listens and hands each websocket to a `session`, which checks the hello (`handshake`) and its
+//! token ([`Auth`]) and joins the document's `room` (found or opened by `rooms`). The room owns the core's `Primary` and carries out its
 //! effects: batches on a [`FileDisk`], frames into each session's bounded `outbox`.
 
+mod app;
+mod auth;
 mod check_definition;
 mod config;
 mod definition_file;
@@ -18,6 +20,7 @@ mod server;
 mod session;
 mod start_error;
 
+pub use auth::{Access, Auth, KeySource};
 pub use config::{Config, Limits};
 pub use definition_file::read_definition;
 pub use file_disk::FileDisk;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use offprint_server::{Config, Limits, Server, StopToken, read_definition};
+use offprint_server::{Auth, Config, KeySource, Limits, Server, StopToken, read_definition};
 use tracing_subscriber::EnvFilter;
 
 /// SQLite documents: local first, shared, synchronised.
@@ -29,12 +29,22 @@ struct Serve {
     /// The directory of the documents
     #[arg(long, default_value = "./data")]
     data: PathBuf,
-    /// Where to listen. There is no authentication yet, so this must be an address that only this machine reaches
+    /// Where to listen; without --auth this must be an address that only this machine reaches
     #[arg(long, default_value = "127.0.0.1:8787")]
     listen: String,
     /// An origin whose pages may connect, besides those of this machine; may be given more than once
     #[arg(long = "origin", value_name = "URL")]
     origins: Vec<String>,
+    /// Asks for JSON Web Tokens that this key signed: hs256=FILE (a secret of at least 32 bytes), eddsa=FILE or
+    /// rs256=FILE (a public key as PEM), or jwks=FILE (a JWK set); may be given more than once
+    #[arg(long = "auth", value_name = "ALGORITHM=FILE")]
+    auth: Vec<KeySource>,
+    /// The audience (`aud`) that tokens have to name
+    #[arg(long, value_name = "NAME", requires = "auth")]
+    audience: Option<String>,
+    /// The issuer (`iss`) that tokens have to name
+    #[arg(long, value_name = "NAME", requires = "auth")]
+    issuer: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -55,11 +65,12 @@ fn main() -> ExitCode {
 }
 
 async fn serve(arguments: Serve) -> Result<(), Box<dyn std::error::Error>> {
-    let Serve { definition, data, listen, origins } = arguments;
+    let Serve { definition, data, listen, origins, auth, audience, issuer } = arguments;
     let definition = read_definition(&definition)?;
     let name = definition.name.clone();
-    let server =
-        Server::bind(Config { definition, data, listen, origins, limits: Limits::default() }).await?;
+    let auth = if auth.is_empty() { None } else { Some(Auth::load(&auth, audience, issuer)?) };
+    let limits = Limits::default();
+    let server = Server::bind(Config { definition, data, listen, origins, auth, limits }).await?;
     stop_on_signals(server.stop_token())?;
     writeln!(io::stdout(), "offprint: serving {name:?} on http://{}", server.address())?;
     io::stdout().flush()?;

@@ -11,12 +11,12 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use offprint_core::Primary;
-use offprint_protocol::DefinitionHash;
 use offprint_protocol::message::MAX_FRAME;
 use tokio::net::{TcpListener, lookup_host};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use crate::app::App;
 use crate::check_definition::check_definition;
 use crate::config::Config;
 use crate::origin::Origins;
@@ -38,27 +38,22 @@ pub struct Server {
     stop: StopToken,
 }
 
-struct App {
-    rooms: Rooms,
-    hash: DefinitionHash,
-    origins: Origins,
-    sessions: TaskTracker,
-}
-
 impl Server {
-    /// Listens; documents are opened when somebody asks for them. Fails if the address is not of this machine only,
-    /// or the definition cannot be served.
+    /// Listens; documents are opened when somebody asks for them. Fails if the definition cannot be served,
+    /// or if other machines could connect without a token.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         check_definition(&config.definition).map_err(StartError::BadDefinition)?;
         Self::bind_with(config, Box::new(|config| Ok(Box::new(Primary::new(config)?)))).await
     }
 
     pub(crate) async fn bind_with(config: Config, make: MakeMachine) -> Result<Self, StartError> {
-        let Config { definition, data, listen, origins, limits } = config;
+        let Config { definition, data, listen, origins, auth, limits } = config;
         let origins = Origins::new(&origins)?;
         let cannot_listen = |source: io::Error| StartError::Listen { address: listen.clone(), source };
         let addresses: Vec<SocketAddr> = lookup_host(&listen).await.map_err(cannot_listen)?.collect();
-        if let Some(address) = addresses.iter().find(|address| !address.ip().is_loopback()) {
+        if auth.is_none()
+            && let Some(address) = addresses.iter().find(|address| !address.ip().is_loopback())
+        {
             return Err(StartError::NotLoopback(*address));
         }
         fs::create_dir_all(&data).map_err(|source| StartError::Data { path: data.clone(), source })?;
@@ -67,7 +62,7 @@ impl Server {
         let stop = StopToken::new();
         let hash = definition.hash();
         let rooms = Rooms::new(data, definition, limits, make, stop.clone());
-        let app = Arc::new(App { rooms, hash, origins, sessions: TaskTracker::new() });
+        let app = Arc::new(App { rooms, hash, origins, auth, sessions: TaskTracker::new() });
         Ok(Self { listener, address, app, stop })
     }
 
@@ -116,7 +111,6 @@ async fn sync(State(app): State<Arc<App>>, headers: HeaderMap, upgrade: WebSocke
     }
     // The extension that would compress frames is never negotiated.
     upgrade.max_frame_size(MAX_FRAME).max_message_size(MAX_FRAME).on_upgrade(move |socket| async move {
-        let session = session::run(socket, app.rooms.clone(), app.hash);
-        app.sessions.track_future(session).await;
+        app.sessions.track_future(session::run(socket, &app)).await;
     })
 }

@@ -7,14 +7,16 @@ use axum::body::Bytes;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use offprint_protocol::message::{MAX_FRAME, ServerMessage};
-use offprint_protocol::{Code, DefinitionHash, Encode, Error};
-use tokio::time::{interval, timeout};
+use offprint_protocol::message::{ClientMessage, MAX_FRAME, ServerMessage};
+use offprint_protocol::{Code, Decode, Encode, Error};
+use tokio::time::{interval, sleep, timeout};
 use tokio_tungstenite::tungstenite;
 
-use crate::handshake::read_hello;
+use crate::app::{App, now};
+use crate::auth::{self, Access, Pass};
+use crate::handshake::{check_served, read_hello};
 use crate::outbox::{End, Next, Outbox};
-use crate::rooms::Rooms;
+use crate::rooms::{Place, Rooms};
 
 /// How long a client may take to hear why its session ends, and to close its side.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -28,12 +30,13 @@ enum Said {
 }
 
 /// Holds the conversation until either side ends it.
-pub(crate) async fn run(socket: WebSocket, rooms: Rooms, hash: DefinitionHash) {
+pub(crate) async fn run(socket: WebSocket, app: &App) {
+    let rooms = &app.rooms;
     let (sink, mut stream) = socket.split();
     let outbox = Outbox::new(rooms.limits().outbox);
     {
-        let mut listening = pin!(listen(&mut stream, &rooms, &hash, &outbox));
-        let mut writing = pin!(write(sink, &rooms, &outbox));
+        let mut listening = pin!(listen(&mut stream, app, &outbox));
+        let mut writing = pin!(write(sink, rooms, &outbox));
         tokio::select! {
             end = &mut listening => {
                 outbox.end(end);
@@ -48,37 +51,64 @@ pub(crate) async fn run(socket: WebSocket, rooms: Rooms, hash: DefinitionHash) {
 }
 
 /// Takes what the client says to the room, and gives the reason why that ended.
-async fn listen(
-    stream: &mut SplitStream<WebSocket>,
-    rooms: &Rooms,
-    hash: &DefinitionHash,
-    outbox: &Outbox,
-) -> End {
+async fn listen(stream: &mut SplitStream<WebSocket>, app: &App, outbox: &Outbox) -> End {
+    let rooms = &app.rooms;
     let limits = rooms.limits();
     let stop = rooms.stop();
     let first = tokio::select! {
         first = timeout(limits.hello, hear(stream)) => first,
         () = stop.cancelled() => return End::Stopping,
     };
-    let place = match first {
+    let (place, access, pass) = match first {
         Err(_) => {
             let seconds = limits.hello.as_secs_f32();
             return End::Refused(Error::new(Code::BadState, format!("no hello came within {seconds} s")));
         }
         Ok(Said::Gone) => return End::Gone,
         Ok(Said::Wrong(error)) => return End::Refused(error),
-        Ok(Said::Frame(frame)) => {
-            let hello = read_hello(&frame, &rooms.definition().name, hash);
-            match hello.and_then(|hello| rooms.join(hello, outbox)) {
-                Ok(place) => place,
-                Err(error) => return End::Refused(error),
-            }
+        Ok(Said::Frame(frame)) => match admit(&frame, app, outbox) {
+            Ok(admitted) => admitted,
+            Err(error) => return End::Refused(error),
+        },
+    };
+    let expiry = async {
+        match pass.remaining(now()) {
+            Some(remaining) => sleep(remaining).await,
+            None => std::future::pending().await,
         }
     };
+    tokio::select! {
+        end = converse(stream, limits.ping * 3, &place, access) => end,
+        () = expiry => End::Refused(auth::expired()),
+    }
+}
+
+/// Lets the client into its document's room, if its first frame says what it has to.
+fn admit(frame: &[u8], app: &App, outbox: &Outbox) -> Result<(Place, Access, Pass), Error> {
+    let hello = read_hello(frame)?;
+    let pass = app.check_token(&hello.token)?;
+    let access = pass.access(&hello.document)?;
+    check_served(&hello, &app.rooms.definition().name, &app.hash)?;
+    Ok((app.rooms.join(hello, outbox)?, access, pass))
+}
+
+/// Hands the client's frames to the room; a session that may only read ends when it pushes, and its client keeps what
+/// it wanted to push.
+async fn converse(
+    stream: &mut SplitStream<WebSocket>,
+    silence: Duration,
+    place: &Place,
+    access: Access,
+) -> End {
     loop {
         // A live client answers pings, which `hear` takes for a sign of life.
-        match hear_within(stream, limits.ping * 3).await {
+        match hear_within(stream, silence).await {
             Said::Frame(frame) => {
+                if access < Access::Write
+                    && matches!(ClientMessage::from_bytes(&frame), Ok(ClientMessage::Push(_)))
+                {
+                    return End::Refused(auth::read_only());
+                }
                 if !place.frame(frame.into()).await {
                     return std::future::pending().await;
                 }

@@ -40,10 +40,18 @@ pub enum StartError {
     /// An origin is not one.
     #[error("{0:?} is not an origin: it has the form https://example.com or http://example.com:8080")]
     BadOrigin(String),
-    /// The address would let other machines in, and there is no authentication.
+    /// A key for tokens is missing or unusable.
+    #[error("cannot check tokens with {}: {why}", path.display())]
+    BadKey {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// The address would let other machines in, and nobody is asked for a token.
     #[error(
-        "refusing to listen on {0}: there is no authentication yet, so only this machine may connect \
-         (127.0.0.1 or [::1])"
+        "refusing to listen on {0}: without --auth anybody may read and change every document, so only this \
+         machine may connect (127.0.0.1 or [::1])"
     )]
     NotLoopback(SocketAddr),
     /// The address cannot be had.

@@ -76,7 +76,7 @@ fn source_code_and_open_addresses_are_refused_with_a_sentence() {
     let mut open = offprint();
     open.arg("serve").arg(&definition).args(["--listen", "0.0.0.0:0", "--data"]).arg(dir.path().join("data"));
     let error = fails(&mut open);
-    assert!(error.contains("there is no authentication yet"), "{error}");
+    assert!(error.contains("without --auth"), "{error}");
     assert!(!dir.path().join("data").exists());
 }
 

@@ -240,6 +240,7 @@ async fn does_not_start(change: impl FnOnce(&mut Config)) -> StartError {
         data: data.path().to_owned(),
         listen: "127.0.0.1:0".into(),
         origins: vec![],
+        auth: None,
         limits: Limits::default(),
     };
     change(&mut config);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use offprint_protocol::message::{CatchUp, ClientMessage, Hello, ServerMessage, Welcome};
 use offprint_protocol::*;
-use offprint_server::{Config, Limits, Server, StopToken};
+use offprint_server::{Auth, Config, Limits, Server, StopToken};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -50,9 +50,14 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start(data: &Path, limits: Limits) -> Self {
+        Self::start_with(data, limits, None).await
+    }
+
+    pub(crate) async fn start_with(data: &Path, limits: Limits, auth: Option<Auth>) -> Self {
         let listen = "127.0.0.1:0".into();
         let origins = vec!["https://app.example.com".into()];
-        let config = Config { definition: definition(), data: data.to_owned(), listen, origins, limits };
+        let data = data.to_owned();
+        let config = Config { definition: definition(), data, listen, origins, auth, limits };
         let server = Server::bind(config).await.unwrap();
         let (address, stop) = (server.address(), server.stop_token());
         Self { address, stop, task: tokio::spawn(server.run()) }
