@@ -30,6 +30,7 @@ export type AttachmentSettings = {
   auth: (() => string | Promise<string>) | undefined;
   workers: WorkerFactory;
   wasmUrl: string | null;
+  memory: boolean;
 };
 
 const NOT_YET: Status = Object.freeze({
@@ -59,6 +60,10 @@ class Deferred {
     this.promise.catch(() => undefined);
   }
 }
+
+/** Whether a document that is not ready will be, whatever the reason that its storage tells. */
+const isOnTheWay = ({ kind, reason }: Status["storage"]) =>
+  reason?.code === "blocked" || (kind !== "none" && reason?.code === "storage_unavailable");
 
 const within = (limit: number, promise: Promise<unknown>) =>
   Promise.race([promise, new Promise((resolve) => setTimeout(resolve, limit))]);
@@ -225,7 +230,7 @@ export class Attachment {
   }
 
   #hello(): Hello {
-    const { definition, document, server, auth, wasmUrl } = this.#settings;
+    const { definition, document, server, auth, wasmUrl, memory } = this.#settings;
     return {
       rpc: [RPC, RPC],
       tab: this.#tab,
@@ -236,6 +241,7 @@ export class Attachment {
       auth: auth !== undefined,
       visible: isVisible(),
       awake: this.#awake,
+      memory,
       wasmUrl,
     };
   }
@@ -300,8 +306,7 @@ export class Attachment {
     const { ready, storage } = status;
     if (ready) this.#opened.resolve();
     // Held is not absent: a document that somebody else holds is waited for.
-    else if (storage.reason && storage.reason.code !== "blocked")
-      this.#opened.reject(OffprintError.from(storage.reason));
+    else if (storage.reason && !isOnTheWay(storage)) this.#opened.reject(OffprintError.from(storage.reason));
     for (const listener of [...this.#listeners]) attempt(() => listener(status));
   }
 }

@@ -12,6 +12,11 @@ export type OpenOptions = WorkerOptions & {
   auth?: (() => string | Promise<string>) | undefined;
   /** Where offprint.wasm is, if not beside hub.js. */
   wasmUrl?: string | URL | undefined;
+  /**
+   * What to do where the browser offers no storage that lasts: without it `open` fails with `storage_unavailable`; with
+   * `"memory"` the document is there until its last tab closes, and `status.storage.durable` is false.
+   */
+  fallback?: "memory" | undefined;
   /** Called with each status, also while the document is still being opened (`blocked`, say). */
   onStatus?: ((status: Status) => void) | undefined;
   /** Gives up opening. */
@@ -75,6 +80,7 @@ export async function open<D extends DocumentDefinition>(
     auth: options.auth,
     workers: workersOf(options),
     wasmUrl: wasmUrl === undefined ? null : new URL(wasmUrl, location.href).href,
+    memory: options.fallback === "memory",
   });
   const giveUp = () =>
     attachment.abandon(new OffprintError("closed", "opening was given up", { cause: signal?.reason }));

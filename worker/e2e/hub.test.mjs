@@ -287,9 +287,9 @@ describe(`hub and disk in ${browserName}`, () => {
   });
 
   test("what cannot be opened says why, and the next open is a new attempt", async () => {
-    const absent = await tab("absent");
-    assert.equal(await open(absent, fresh()), "storage_unavailable");
-    assert.equal(await open(absent, fresh()), "storage_unavailable");
+    const nowhere = await tab("nowhere");
+    assert.equal(await open(nowhere, fresh()), "storage_unavailable");
+    assert.equal(await open(nowhere, fresh()), "storage_unavailable");
     for (const folder of ["no-hub", "no-disk", "no-wasm"]) {
       const page = await tab(folder);
       assert.equal(await open(page, fresh()), "not_loaded", folder);

@@ -1,7 +1,7 @@
-import type { CoreInput } from "./core.ts";
 import { whenFree } from "./lock.ts";
+import { Failure, messageOf, problem } from "./problem.ts";
 import type { Problem } from "./rpc.generated.ts";
-import type { DiskBatch, FromDisk, ToDisk } from "./rpc.ts";
+import type { DiskAnswer, DiskBatch, FromDisk, ToDisk } from "./rpc.ts";
 import type { TabPort } from "./tab-port.ts";
 
 /** How long a disk may take from being asked for to saying that it is there. */
@@ -10,9 +10,18 @@ const PATIENCE = 5_000;
 const PAUSE = 250;
 
 export type DiskLinkHandlers = {
-  input: (input: CoreInput) => void;
   /** The tabs that could lend a disk, best first. */
   lenders: () => TabPort[];
+  /** Notes where the document is before it is used; rejects with a `Failure`. */
+  mark: (empty: boolean) => Promise<void>;
+  ready: (empty: boolean) => void;
+  answer: (answer: DiskAnswer) => void;
+  /** The disk is gone or not there yet, for this reason if it is more than a hand-over. */
+  lost: (why: Problem | null) => void;
+  /** The files are gone; the next disk has empty ones. */
+  gone: (why: Problem) => void;
+  /** No disk of this kind can be had here. */
+  absent: (why: Problem) => void;
 };
 
 type Disk = {
@@ -73,6 +82,11 @@ export class DiskLink {
     this.#post({ batch }, transfer);
   }
 
+  /** Has the disk see whether its files are still there. */
+  check(): void {
+    this.#post("check");
+  }
+
   /** A tab hands a disk over. */
   lent(tab: TabPort, loan: number, port: MessagePort): void {
     if (this.#ended || this.#asked !== tab || loan !== this.#loans) {
@@ -89,7 +103,7 @@ export class DiskLink {
     this.#asked = undefined;
     this.#drop();
     const another = this.#lender() !== undefined;
-    this.#handlers.input({ diskLost: { problem: another ? null : why } });
+    this.#handlers.lost(another ? null : why);
     if (another) this.want();
   }
 
@@ -125,23 +139,39 @@ export class DiskLink {
   }
 
   #take(disk: Disk, message: FromDisk): void {
-    const { input } = this.#handlers;
+    const handlers = this.#handlers;
     if ("answer" in message) {
       this.#unanswered = false;
-      input({ disk: message.answer });
+      handlers.answer(message.answer);
     } else if ("here" in message) {
       clearTimeout(this.#timer);
       whenFree(message.here.lock, disk.life.signal, () => this.#lost(null));
-    } else if ("ready" in message) {
-      disk.ready = true;
-      input({ diskReady: message.ready });
-    } else if ("blocked" in message) input({ diskLost: { problem: message.blocked } });
+    } else if ("ready" in message) this.#ready(disk, message.ready.empty);
+    else if ("blocked" in message) handlers.lost(message.blocked);
     else if ("lost" in message) this.#lost(message.lost);
-    else {
+    else if ("gone" in message) {
+      handlers.gone(message.gone);
+      this.#lost(message.gone);
+    } else {
       // Not tried again before a tab comes: what is absent for one is absent for all.
       this.#drop();
-      input({ diskLost: { problem: message.absent } });
+      if ("absent" in message) handlers.absent(message.absent);
+      else handlers.lost(message.failed);
     }
+  }
+
+  async #ready(disk: Disk, empty: boolean): Promise<void> {
+    try {
+      await this.#handlers.mark(empty);
+    } catch (error) {
+      if (this.#disk !== disk) return;
+      this.#drop();
+      this.#handlers.lost(error instanceof Failure ? error.problem : problem("disk", messageOf(error)));
+      return;
+    }
+    if (this.#disk !== disk) return;
+    disk.ready = true;
+    this.#handlers.ready(empty);
   }
 
   #noAnswer(tab: TabPort): void {
@@ -154,7 +184,7 @@ export class DiskLink {
 
   #lost(why: Problem | null): void {
     this.#drop();
-    this.#handlers.input({ diskLost: { problem: why } });
+    this.#handlers.lost(why);
     if (why) this.#timer = setTimeout(() => this.want(), PAUSE);
     else this.want();
   }

@@ -1,10 +1,13 @@
-import { DocumentFiles, whyAbsent } from "./document-files.ts";
+import { AbsentError, DocumentFiles } from "./document-files.ts";
+import { carryOut } from "./files.ts";
 import { holdLock, uniqueLock, whenFree } from "./lock.ts";
-import { isHeld, isQuota, messageOf, problem } from "./problem.ts";
-import type { DiskBatch, DiskValue, FromDisk, ToDisk } from "./rpc.ts";
+import { isQuota, messageOf, problem } from "./problem.ts";
+import type { DiskBatch, FromDisk, ToDisk } from "./rpc.ts";
 
 /** How long somebody else may hold the files before it is told. */
 const PATIENCE = 5_000;
+/** How long after a batch it is seen whether the files are still there: writes into deleted ones do not fail. */
+const CHECK_AFTER = 2_000;
 
 /** Holds a document's files for one hub, and does what it is told. */
 export class DocumentDisk {
@@ -12,6 +15,7 @@ export class DocumentDisk {
   readonly #ended: () => void;
   readonly #life = new AbortController();
   #files: DocumentFiles | undefined;
+  #checkTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(port: MessagePort, ended: () => void) {
     this.#port = port;
@@ -21,6 +25,7 @@ export class DocumentDisk {
 
   #take(message: ToDisk): void {
     if (message === "close") this.#end();
+    else if (message === "check") this.#check();
     else if ("batch" in message) this.#run(message.batch);
     else this.#open(message.open.document, message.open.hubLock);
   }
@@ -44,47 +49,46 @@ export class DocumentDisk {
       files = await DocumentFiles.open(document, { signal, held });
     } catch (error) {
       if (signal.aborted) return;
-      const absent = isQuota(error)
-        ? problem("quota", `the device has no room for the document: ${messageOf(error)}`)
-        : problem("storage_unavailable", whyAbsent(error));
-      this.#post({ absent });
+      const message = messageOf(error);
+      if (error instanceof AbsentError) this.#post({ absent: problem("storage_unavailable", message) });
+      else if (isQuota(error)) {
+        const full = `the device has no room for the document: ${message}`;
+        this.#post({ failed: problem("quota", full) });
+      } else this.#post({ failed: problem("storage_unavailable", message) });
       this.#end();
       return;
     }
     if (signal.aborted) files.close();
     else {
       this.#files = files;
-      this.#post({ ready: { kind: "opfs", durable: true, reason: null } });
+      this.#post({ ready: { empty: files.empty } });
     }
   }
 
-  #run({ no, ops }: DiskBatch): void {
+  async #run(batch: DiskBatch): Promise<void> {
     if (!this.#files) return;
-    const values: DiskValue[] = [];
-    const transfer: Transferable[] = [];
-    try {
-      for (const op of ops) {
-        const value = this.#files.run(op);
-        values.push(value);
-        if (value instanceof Uint8Array) transfer.push(value.buffer);
-      }
-    } catch (error) {
-      this.#failed(no, error);
+    const outcome = await carryOut(this.#files, batch);
+    if ("lost" in outcome) {
+      this.#post(outcome);
+      this.#end();
       return;
     }
-    this.#post({ answer: { no, values } }, transfer);
+    const { answer } = outcome;
+    const bytes = "values" in answer ? answer.values.filter((value) => value instanceof Uint8Array) : [];
+    this.#post(
+      outcome,
+      bytes.map(({ buffer }) => buffer),
+    );
+    this.#checkTimer ??= setTimeout(() => this.#check(), CHECK_AFTER);
   }
 
-  #failed(no: number, error: unknown): void {
-    if (isHeld(error)) {
-      // The browser took the handles away; the next disk is given the same batch.
-      this.#post({ lost: problem("disk", `the document's files were taken away: ${messageOf(error)}`) });
-      this.#end();
-    } else if (isQuota(error)) {
-      this.#post({ answer: { no, problem: problem("quota", `the device is full: ${messageOf(error)}`) } });
-    } else {
-      this.#post({ answer: { no, problem: problem("disk", messageOf(error)) } });
-    }
+  async #check(): Promise<void> {
+    clearTimeout(this.#checkTimer);
+    this.#checkTimer = undefined;
+    if ((await this.#files?.areThere()) !== false || this.#life.signal.aborted) return;
+    const what = "the document's files were deleted while it was open; they are written again";
+    this.#post({ gone: problem("storage_cleared", what) });
+    this.#end();
   }
 
   #post(message: FromDisk, transfer: Transferable[] = []): void {
@@ -94,6 +98,7 @@ export class DocumentDisk {
   #end(): void {
     if (this.#life.signal.aborted) return;
     this.#life.abort();
+    clearTimeout(this.#checkTimer);
     this.#files?.close();
     this.#ended();
   }

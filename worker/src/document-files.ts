@@ -1,15 +1,19 @@
+import { type Files, NAMES, QuotaError } from "./files.ts";
 import { isHeld, isQuota, messageOf } from "./problem.ts";
 import type { DiskOp, DiskValue, FileName } from "./rpc.ts";
 
-const NAMES: readonly FileName[] = ["head", "log-0", "log-1", "base-0", "base-1"];
 const ZEROS = new Uint8Array(1 << 20);
 
 /** How soon a file that somebody holds is tried again: dying workers let go within milliseconds, or never. */
 const pauses = { first: 5, longest: 500 };
 
-/** There is no room left. */
-export class QuotaError extends Error {
-  override readonly name = "QuotaExceededError";
+/** This browser has no private file system, or none that keeps what it is given. */
+export class AbsentError extends Error {
+  override readonly name = "AbsentError";
+
+  constructor(cause: unknown) {
+    super(`this browser offers no private file system here: ${messageOf(cause)}`, { cause });
+  }
 }
 
 /** What waits for a file that somebody else holds is told so, and goes on waiting until the signal is aborted. */
@@ -21,6 +25,7 @@ async function openHandle(
   { signal, held }: Waiting,
 ): Promise<FileSystemSyncAccessHandle> {
   const file = await directory.getFileHandle(name, { create: true });
+  if (!file.createSyncAccessHandle) throw new AbsentError("it has no access handles");
   for (let pause = pauses.first; ; pause = Math.min(pause * 2, pauses.longest)) {
     signal.throwIfAborted();
     try {
@@ -44,30 +49,47 @@ function probe(lock: FileSystemSyncAccessHandle): void {
     throw error;
   }
   byte[0] = 0;
-  if (lock.read(byte, { at: 0 }) === 1 && byte[0] !== 0x4c) throw new Error("a probe was not kept");
+  if (lock.read(byte, { at: 0 }) === 1 && byte[0] !== 0x4c) throw new AbsentError("a probe was not kept");
 }
 
-/** A document's files in the origin private file system: open, and nobody else's while they are. */
-export class DocumentFiles {
+const isRefusal = (error: unknown) =>
+  error instanceof DOMException && ["SecurityError", "NotSupportedError"].includes(error.name);
+
+async function root(): Promise<FileSystemDirectoryHandle> {
+  try {
+    return await navigator.storage.getDirectory();
+  } catch (error) {
+    throw new AbsentError(error);
+  }
+}
+
+// A document may be called `..`, which no directory may.
+const directoryOf = (document: string) => `${document}.offprint`;
+
+/** A document's files in the origin private file system. */
+export class DocumentFiles implements Files {
+  readonly empty: boolean;
+  readonly #document: string;
   readonly #lock: FileSystemSyncAccessHandle;
   readonly #files: ReadonlyMap<FileName, FileSystemSyncAccessHandle>;
 
   private constructor(
+    document: string,
     lock: FileSystemSyncAccessHandle,
     files: ReadonlyMap<FileName, FileSystemSyncAccessHandle>,
   ) {
+    this.#document = document;
     this.#lock = lock;
     this.#files = files;
+    this.empty = !files.get("head")?.getSize();
   }
 
   /** Opens them, creating what is absent. The handle on `lock` comes first: who has it may touch the others. */
   static async open(document: string, waiting: Waiting): Promise<DocumentFiles> {
-    const root = await navigator.storage.getDirectory();
-    const all = await root.getDirectoryHandle("offprint", { create: true });
-    // A document may be called `..`, which no directory may.
-    const directory = await all.getDirectoryHandle(`${document}.offprint`, { create: true });
     const open: FileSystemSyncAccessHandle[] = [];
     try {
+      const all = await (await root()).getDirectoryHandle("offprint", { create: true });
+      const directory = await all.getDirectoryHandle(directoryOf(document), { create: true });
       const lock = await openHandle(directory, "lock", waiting);
       open.push(lock);
       probe(lock);
@@ -77,15 +99,36 @@ export class DocumentFiles {
         open.push(handle);
         files.set(name, handle);
       }
-      return new DocumentFiles(lock, files);
+      return new DocumentFiles(document, lock, files);
     } catch (error) {
       for (const handle of open) handle.close();
-      throw error;
+      throw isRefusal(error) ? new AbsentError(error) : error;
     }
   }
 
-  /** Carries one operation out, to its end or with an exception. */
-  run(op: DiskOp): DiskValue {
+  run(ops: readonly DiskOp[]): DiskValue[] {
+    return ops.map((op) => this.#run(op));
+  }
+
+  close(): void {
+    for (const file of this.#files.values()) file.close();
+    this.#lock.close();
+  }
+
+  /** Whether the open files still have their names: what is written to one that has not is lost. */
+  async areThere(): Promise<boolean> {
+    try {
+      const all = await (await root()).getDirectoryHandle("offprint");
+      const directory = await all.getDirectoryHandle(directoryOf(this.#document));
+      await Promise.all(["lock", ...NAMES].map((name) => directory.getFileHandle(name)));
+      return true;
+    } catch (error) {
+      // Anything else says nothing about the files.
+      return !(error instanceof DOMException && error.name === "NotFoundError");
+    }
+  }
+
+  #run(op: DiskOp): DiskValue {
     const file = this.#files.get(op.file);
     if (!file) throw new Error(`there is no file ${op.file}`);
     switch (op.op) {
@@ -109,11 +152,6 @@ export class DocumentFiles {
         return null;
     }
   }
-
-  close(): void {
-    for (const file of this.#files.values()) file.close();
-    this.#lock.close();
-  }
 }
 
 function write(file: FileSystemSyncAccessHandle, bytes: Uint8Array<ArrayBuffer>, at: number): void {
@@ -121,7 +159,3 @@ function write(file: FileSystemSyncAccessHandle, bytes: Uint8Array<ArrayBuffer>,
   // Some browsers throw when the device is full, others write less than they were given.
   if (count !== bytes.length) throw new QuotaError(`${count} of ${bytes.length} bytes were written`);
 }
-
-/** A sentence for people about why the storage cannot be had. */
-export const whyAbsent = (error: unknown): string =>
-  `this browser offers no private file system here: ${messageOf(error)}`;

@@ -1,10 +1,10 @@
 import { Alarm } from "./alarm.ts";
 import { now } from "./clock.ts";
 import type { Core, CoreEffect, CoreInput } from "./core.ts";
-import { DiskLink } from "./disk-link.ts";
+import { DiskLadder } from "./disk-ladder.ts";
 import { type HeldLock, holdLock } from "./lock.ts";
 import { problem } from "./problem.ts";
-import type { Hello, TabMessage } from "./rpc.ts";
+import type { Hello, TabMessage, ToDisk } from "./rpc.ts";
 import { Socket } from "./socket.ts";
 import type { TabPort } from "./tab-port.ts";
 import { Tokens } from "./tokens.ts";
@@ -30,7 +30,7 @@ export class DocumentLife {
   readonly #alarm = new Alarm(() => this.#put("wake"));
   readonly #tokens = new Tokens();
   #core: Core | undefined;
-  #disk: DiskLink | undefined;
+  #disk: DiskLadder | undefined;
   #socket: Socket | undefined;
   #documentLock: HeldLock | undefined;
   /** What the core has not taken yet. */
@@ -45,7 +45,7 @@ export class DocumentLife {
 
   /** Waits until no other hub has the document, and only then wants a disk. */
   async #own(hubLock: Promise<HeldLock>): Promise<void> {
-    const { document } = this.hello;
+    const { document, definition } = this.hello;
     const { signal } = this.#life;
     const why = "another worker, perhaps of another version of this site, has the document; still trying";
     const timer = setTimeout(() => this.#put({ diskLost: { problem: problem("blocked", why) } }), PATIENCE);
@@ -56,13 +56,14 @@ export class DocumentLife {
         this.#documentLock.release();
         return;
       }
-      this.#disk = new DiskLink(document, name, {
+      this.#disk = new DiskLadder(document, definition.name, name, {
         input: (input) => this.#put(input),
         lenders: () =>
           this.#handlers
             .tabs()
             .filter((tab) => tab.awake)
             .sort(visibleFirst),
+        memory: () => this.#handlers.tabs().some((tab) => tab.hello.memory),
       });
       this.#disk.want();
     } catch (error) {
@@ -103,7 +104,7 @@ export class DocumentLife {
   }
 
   tabGone(tab: TabPort): void {
-    this.#disk?.withoutTab(tab);
+    this.#disk?.link?.withoutTab(tab);
     this.#put({ tabGone: { tab: tab.id } });
   }
 
@@ -112,10 +113,13 @@ export class DocumentLife {
     if ("request" in message) {
       const { no, request } = message;
       this.#inputs.push({ request: { tab: tab.id, no, request } });
-    } else if ("visible" in message) tab.visible = message.visible;
-    else if ("awake" in message) this.#awake(tab, message.awake);
-    else if ("lent" in message) this.#disk?.lent(tab, message.lent.loan, message.lent.port);
-    else if ("notLent" in message) this.#disk?.notLent(tab, message.notLent.loan, message.notLent.problem);
+    } else if ("visible" in message) {
+      tab.visible = message.visible;
+      if (tab.visible) this.#disk?.check();
+    } else if ("awake" in message) this.#awake(tab, message.awake);
+    else if ("lent" in message) this.#lent(tab, message.lent);
+    else if ("notLent" in message)
+      this.#disk?.link?.notLent(tab, message.notLent.loan, message.notLent.problem);
     else if ("token" in message) this.#tokens.give(message.token.ask, message.token.token);
     else if ("noToken" in message) this.#tokens.refuse(message.noToken.ask, message.noToken.problem);
   }
@@ -132,7 +136,9 @@ export class DocumentLife {
         // The tabs first: they wait for less than the disk or the server does.
         for (const effect of effects) {
           if (typeof effect === "object" && "tab" in effect) {
-            this.#handlers.tab(effect.tab.tab)?.tell(effect.tab.event);
+            const { tab, event } = effect.tab;
+            if ("status" in event && event.status.ready) this.#disk?.note(event.status.pending);
+            this.#handlers.tab(tab)?.tell(event);
           }
         }
         for (const tab of this.#handlers.tabs()) tab.flush();
@@ -187,7 +193,13 @@ export class DocumentLife {
   #awake(tab: TabPort, awake: boolean): void {
     tab.awake = awake;
     if (awake) this.#disk?.want();
-    else this.#disk?.withoutTab(tab);
+    else this.#disk?.link?.withoutTab(tab);
+  }
+
+  #lent(tab: TabPort, { loan, port }: { loan: number; port: MessagePort }): void {
+    const link = this.#disk?.link;
+    if (link) link.lent(tab, loan, port);
+    else port.postMessage("close" satisfies ToDisk);
   }
 }
 

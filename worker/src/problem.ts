@@ -2,6 +2,17 @@ import type { Code, Problem } from "./rpc.generated.ts";
 
 export const problem = (code: Code | "not_loaded", message: string): Problem => ({ code, message });
 
+/** An error that knows how it is told. */
+export class Failure extends Error {
+  override readonly name = "Failure";
+  readonly problem: Problem;
+
+  constructor(code: Code | "not_loaded", message: string) {
+    super(message);
+    this.problem = problem(code, message);
+  }
+}
+
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 const nameOf = (error: unknown): string => (error instanceof Error ? error.name : "");

@@ -1,5 +1,5 @@
 // What tab, hub and disk say to each other beside the document's own messages (rpc.generated.ts). Types only.
-import type { Definition, Problem, StorageKind, TabEvent, TabRequest } from "./rpc.generated.ts";
+import type { Definition, Problem, TabEvent, TabRequest } from "./rpc.generated.ts";
 
 /** How a tab introduces itself to a hub: the first message on its port. */
 export type Hello = {
@@ -19,6 +19,8 @@ export type Hello = {
   visible: boolean;
   /** Whether the tab can start disks now: not while it is frozen or about to be. */
   awake: boolean;
+  /** Whether the app would rather have the document in memory than not at all. */
+  memory: boolean;
   /** Where the core is, if not beside the hub's script. */
   wasmUrl: string | null;
 };
@@ -70,17 +72,26 @@ export type DiskAnswer = { no: number; values: DiskValue[] } | { no: number; pro
 /** What a hub sends to its disk. */
 export type ToDisk =
   /** Open the document's files; close them when the hub's Web Lock is free. */
-  { open: { document: string; hubLock: string } } | { batch: DiskBatch } | "close";
+  | { open: { document: string; hubLock: string } }
+  | { batch: DiskBatch }
+  /** See whether the files still have their names; `gone` if not. */
+  | "check"
+  | "close";
 
 /** What a disk sends to its hub. */
 export type FromDisk =
   /** The disk lives for as long as this Web Lock is held. */
   | { here: { lock: string } }
-  | { ready: { kind: StorageKind; durable: boolean; reason: Problem | null } }
+  /** The files are open; `empty` says that they have no head yet. */
+  | { ready: { empty: boolean } }
   /** Somebody else holds the files; still trying. */
   | { blocked: Problem }
   /** There is no such storage here; the disk has ended. */
   | { absent: Problem }
+  /** The storage is there and the files cannot be opened; the disk has ended. */
+  | { failed: Problem }
   | { answer: DiskAnswer }
+  /** The files were deleted while they were open; the disk has ended. */
+  | { gone: Problem }
   /** The files can no longer be used; the disk has ended. */
   | { lost: Problem };

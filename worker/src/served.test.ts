@@ -13,6 +13,7 @@ const hello: Hello = {
   auth: false,
   visible: true,
   awake: true,
+  memory: false,
   wasmUrl: null,
 };
 

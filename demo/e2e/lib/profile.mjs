@@ -31,7 +31,7 @@ const throttling = [
 
 const defaultViewport = { width: 1280, height: 800 };
 
-function launch(name, userDataDir) {
+function launch(name, userDataDir, { prefs, args = [] }) {
   const common = {
     executablePath: programs[name],
     userDataDir,
@@ -40,11 +40,13 @@ function launch(name, userDataDir) {
     defaultViewport,
     protocolTimeout: 60_000,
   };
-  if (name === "firefox") return puppeteer.launch({ ...common, browser: "firefox" });
+  if (name === "firefox") {
+    return puppeteer.launch({ ...common, browser: "firefox", args, extraPrefsFirefox: prefs ?? {} });
+  }
   return puppeteer.launch({
     ...common,
     browser: "chrome",
-    args: chromiumFlags,
+    args: [...chromiumFlags, ...args],
     ignoreDefaultArgs: throttling,
   });
 }
@@ -54,9 +56,12 @@ export class Profile {
   #folder = mkdtempSync(join(tmpdir(), "offprint-profile-"));
   #browser;
   #said = [];
+  #settings;
 
-  constructor(name = browserName) {
+  /** `settings` has Firefox's `prefs` and the browser's `args`. */
+  constructor(name = browserName, settings = {}) {
     this.name = name;
+    this.#settings = settings;
   }
 
   /** What its tabs show, who holds which lock, and what was said on the consoles. */
@@ -74,7 +79,7 @@ export class Profile {
   }
 
   async start() {
-    this.#browser = await within(60, `${this.name} starts`, launch(this.name, this.#folder));
+    this.#browser = await within(60, `${this.name} starts`, launch(this.name, this.#folder, this.#settings));
     return this;
   }
 

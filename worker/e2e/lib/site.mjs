@@ -34,6 +34,12 @@ window.offprint = { ...offprint, definition, other };
 // Browsers without a private file system, as the disk sees them.
 const ABSENT = `navigator.storage.getDirectory = async () => { throw new DOMException("refused", "SecurityError"); };\n`;
 
+// Browsers without any storage, as the hub sees them.
+const NO_INDEXED_DB = `Object.defineProperty(self, "indexedDB", { value: {
+  open: () => { throw new DOMException("refused", "SecurityError"); },
+  databases: async () => { throw new DOMException("refused", "SecurityError"); },
+} });\n`;
+
 // A core that traps when it is told to, on a channel of that name.
 const TRAP = `let trap = false;
 new BroadcastChannel("trap").onmessage = () => { trap = true; };
@@ -47,7 +53,13 @@ WebAssembly.instantiateStreaming = async (...from) => {
   return { module, instance: { exports: { ...exports, handle } } };
 };\n`;
 
-const PRELUDES = { "absent/disk.js": ABSENT, "trap/hub.js": TRAP };
+const PRELUDES = {
+  "absent/disk.js": ABSENT,
+  "nowhere/disk.js": ABSENT,
+  "nowhere/hub.js": NO_INDEXED_DB,
+  "blind/hub.js": NO_INDEXED_DB,
+  "trap/hub.js": TRAP,
+};
 
 const holder = `self.onmessage = async ({ data }) => {
   let directory = await navigator.storage.getDirectory();
@@ -56,6 +68,17 @@ const holder = `self.onmessage = async ({ data }) => {
   self.handle = await file.createSyncAccessHandle();
   self.postMessage("held");
 };`;
+
+/** The tests that every kind of disk takes, as a worker. */
+async function filesSuite() {
+  const { outputFiles } = await build({
+    entryPoints: [fileURLToPath(new URL("files-suite.mjs", import.meta.url))],
+    bundle: true,
+    write: false,
+    format: "esm",
+  });
+  return outputFiles[0].text;
+}
 
 /** A React app in development mode, where StrictMode runs every effect twice. */
 async function reactApp() {
@@ -100,11 +123,13 @@ async function reactApp() {
 
 /**
  * Serves dist/ without a bundler on a free port of the loopback, under several folders: `a` and `b` are two deploys
- * of the same files, `absent` has no storage, `trap` a core that traps,
+ * of the same files, `absent` has no private file system, `blind` no IndexedDB, `nowhere` neither, `trap` a core that
+ * traps,
  * `no-disk`, `no-hub` and `no-wasm` lack a file, `react` is a React app.
  */
 export async function site() {
   const app = await reactApp();
+  const suite = await filesSuite();
   const server = createServer((request, response) => {
     const [, folder, name = ""] = new URL(request.url, "http://site").pathname.split("/");
     const send = (type, body) => response.writeHead(200, { "content-type": type }).end(body);
@@ -113,6 +138,7 @@ export async function site() {
     }
     if (name === "app.js") return send("text/javascript", app);
     if (name === "") return send("text/html", page(folder));
+    if (name === "files-suite.js") return send("text/javascript", suite);
     if (name === "holder.js") return send("text/javascript", holder);
     const missing = { "no-disk": "disk.js", "no-hub": "hub.js", "no-wasm": "offprint.wasm" }[folder];
     if (name === missing) return response.writeHead(404).end();

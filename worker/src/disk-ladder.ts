@@ -1,0 +1,265 @@
+import type { CoreInput } from "./core.ts";
+import { DiskLink } from "./disk-link.ts";
+import { IndexedDbFiles } from "./indexed-db-files.ts";
+import { LocalDisk } from "./local-disk.ts";
+import { MemoryFiles } from "./memory-files.ts";
+import { Failure, isQuota, messageOf, problem } from "./problem.ts";
+import { type LastingKind, Registry } from "./registry.ts";
+import type { Problem, StorageKind } from "./rpc.generated.ts";
+import type { DiskBatch } from "./rpc.ts";
+import type { TabPort } from "./tab-port.ts";
+
+/** How long IndexedDB may take to say where the document is before it is told. */
+const PATIENCE = 5_000;
+/** How long after the browser closed the registry it is opened again. */
+const PAUSE = 250;
+/** How long after a document in use had no storage it is looked for again. */
+const AGAIN = 2_000;
+/** How often it is noted how many mutations are pending. */
+const NOTE = 1_000;
+
+const MADE_THERE = "the document was made where this browser offered no private file system";
+
+export type DiskLadderHandlers = {
+  input: (input: CoreInput) => void;
+  /** The tabs that could lend a disk, best first. */
+  lenders: () => TabPort[];
+  /** Whether the app would rather have the document in memory than not at all. */
+  memory: () => boolean;
+};
+
+/**
+ * The document's disk: the private file system, through a disk that a tab lends; where that is absent, IndexedDB; where
+ * that is absent too, memory, if the app wants it. Where a document was made is noted, and it is looked for only there.
+ */
+export class DiskLadder {
+  readonly #document: string;
+  readonly #definition: string;
+  readonly #hubLock: string;
+  readonly #handlers: DiskLadderHandlers;
+  #registry: Promise<Registry> | undefined;
+  /** Where the registry says that the document is. */
+  #place: LastingKind | undefined;
+  /** Why the registry cannot be read. */
+  #blind: Problem | undefined;
+  #rung: DiskLink | LocalDisk | undefined;
+  #looking = false;
+  /** Whether the core was given files once. */
+  #used = false;
+  /** Whether the core was told that they are gone, and was given none since. */
+  #gone = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #pending = 0;
+  #noteTimer: ReturnType<typeof setTimeout> | undefined;
+  #ended = false;
+
+  constructor(document: string, definition: string, hubLock: string, handlers: DiskLadderHandlers) {
+    this.#document = document;
+    this.#definition = definition;
+    this.#hubLock = hubLock;
+    this.#handlers = handlers;
+  }
+
+  /** Whether no disk owes an answer. */
+  get idle(): boolean {
+    return this.#rung?.idle ?? true;
+  }
+
+  /** Sees to it that there is a disk, or will be. */
+  want(): void {
+    if (this.#ended || this.#looking) return;
+    if (this.#rung) this.#rung.want();
+    else this.#look();
+  }
+
+  give(batch: DiskBatch): void {
+    this.#rung?.give(batch);
+  }
+
+  /** Sees whether the files are still there. */
+  check(): void {
+    if (this.#rung instanceof DiskLink) this.#rung.check();
+  }
+
+  /** Notes for `listDocuments` how many mutations are pending. */
+  note(pending: number): void {
+    if (pending === this.#pending) return;
+    this.#pending = pending;
+    this.#noteTimer ??= setTimeout(() => this.#note(), NOTE);
+  }
+
+  /** The disk that a tab lends, if this document's is of that kind. */
+  get link(): DiskLink | undefined {
+    return this.#rung instanceof DiskLink ? this.#rung : undefined;
+  }
+
+  end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    clearTimeout(this.#timer);
+    if (this.#noteTimer !== undefined) this.#note();
+    this.#rung?.end();
+    this.#registry?.then((registry) => registry.close()).catch(() => undefined);
+  }
+
+  async #look(): Promise<void> {
+    this.#looking = true;
+    const late = problem("blocked", "IndexedDB does not say where the document is kept; still waiting");
+    const timer = setTimeout(() => this.#lost(late), PATIENCE);
+    let isInIndexedDb = false;
+    this.#blind = undefined;
+    try {
+      const entry = await (await this.#open()).find(this.#document);
+      this.#place = entry?.kind;
+      // A registry that was lost does not make a second document.
+      isInIndexedDb = entry ? entry.kind === "indexedDb" : await IndexedDbFiles.there(this.#document);
+    } catch (error) {
+      this.#blind = problem("storage_unavailable", `IndexedDB: ${messageOf(error)}`);
+    }
+    clearTimeout(timer);
+    this.#looking = false;
+    if (this.#ended) return;
+    this.#rung = isInIndexedDb ? this.#indexedDb(problem("storage_unavailable", MADE_THERE)) : this.#opfs();
+    this.#rung.want();
+  }
+
+  /** The registry, whose end says that the site's data was cleared, perhaps. */
+  #open(): Promise<Registry> {
+    this.#registry ??= Registry.open(() => this.#closed()).catch((error: unknown) => {
+      this.#registry = undefined;
+      throw error;
+    });
+    return this.#registry;
+  }
+
+  #closed(): void {
+    this.#registry = undefined;
+    if (this.#ended) return;
+    this.check();
+    setTimeout(() => {
+      if (!this.#ended) this.#open().catch(() => undefined);
+    }, PAUSE);
+  }
+
+  /** Notes that the document is here, before anything of it is. */
+  async #mark(kind: LastingKind, empty: boolean): Promise<void> {
+    if (this.#place === kind) return;
+    if (this.#blind) {
+      // Files that are there are the document; whether there are others cannot be told.
+      if (!empty) return;
+      const what = `it cannot be told where document ${this.#document} is kept: ${this.#blind.message}`;
+      throw new Failure("storage_unavailable", what);
+    }
+    const definition = this.#definition;
+    try {
+      const registry = await this.#open();
+      await registry.put(this.#document, { kind, removing: false, definition, pending: 0, used: Date.now() });
+    } catch (error) {
+      const what = `the document could not be noted in IndexedDB: ${messageOf(error)}`;
+      throw new Failure(isQuota(error) ? "quota" : "storage_unavailable", what);
+    }
+    this.#place = kind;
+  }
+
+  /** Nothing depends on it, so nothing is told when it fails. */
+  #note(): void {
+    clearTimeout(this.#noteTimer);
+    this.#noteTimer = undefined;
+    const change = { definition: this.#definition, pending: this.#pending, used: Date.now() };
+    this.#registry?.then((registry) => registry.note(this.#document, change)).catch(() => undefined);
+  }
+
+  #opfs(): DiskLink {
+    return new DiskLink(this.#document, this.#hubLock, {
+      lenders: this.#handlers.lenders,
+      mark: (empty) => this.#mark("opfs", empty),
+      ready: (empty) => this.#ready("opfs", true, empty, null),
+      answer: (answer) => this.#handlers.input({ disk: answer }),
+      lost: (why) => this.#lost(why),
+      gone: () => this.#filesGone(),
+      absent: (why) => {
+        if (this.#place === "opfs" || this.#holds) {
+          const what = `document ${this.#document} is in the private file system, which is not here now`;
+          this.#unavailable(problem("storage_unavailable", `${what}: ${why.message}`));
+        } else if (this.#blind) this.#memory(`${why.message}; ${this.#blind.message}`);
+        else this.#climb(this.#indexedDb(why));
+      },
+    });
+  }
+
+  #indexedDb(reason: Problem): LocalDisk {
+    return new LocalDisk({
+      open: async (gone) => {
+        await this.#mark("indexedDb", false);
+        return IndexedDbFiles.open(this.#document, gone);
+      },
+      ready: (empty) => this.#ready("indexedDb", true, empty, reason),
+      answer: (answer) => this.#handlers.input({ disk: answer }),
+      lost: (why) => {
+        this.#place = undefined;
+        this.#lost(why);
+      },
+      absent: (why) => {
+        const where = `document ${this.#document} is in IndexedDB, which does not open: ${why.message}`;
+        if (this.#place === "indexedDb" || this.#holds || why.code === "quota") {
+          this.#unavailable({ ...why, message: where });
+        } else this.#memory(`${reason.message}; IndexedDB: ${why.message}`);
+      },
+    });
+  }
+
+  #memory(why: string): void {
+    const reason = problem("storage_unavailable", why);
+    if (!this.#handlers.memory()) {
+      this.#unavailable(reason);
+      return;
+    }
+    this.#climb(
+      new LocalDisk({
+        open: async () => new MemoryFiles(),
+        ready: (empty) => this.#ready("memory", false, empty, reason),
+        answer: (answer) => this.#handlers.input({ disk: answer }),
+        lost: (why) => this.#lost(why),
+        absent: (why) => this.#unavailable(why),
+      }),
+    );
+  }
+
+  #climb(rung: LocalDisk): void {
+    this.#rung?.end();
+    this.#rung = rung;
+    rung.want();
+  }
+
+  /** Whether the core gave its disk something that is not known to be gone. */
+  get #holds(): boolean {
+    return this.#used && !this.#gone;
+  }
+
+  #ready(kind: StorageKind, durable: boolean, empty: boolean, reason: Problem | null): void {
+    if (empty && this.#holds) this.#handlers.input("filesGone");
+    this.#used = true;
+    this.#gone = false;
+    if (kind !== "memory") this.#note();
+    this.#handlers.input({ diskReady: { kind, durable, reason } });
+  }
+
+  #filesGone(): void {
+    this.#gone = true;
+    this.#place = undefined;
+    this.#handlers.input("filesGone");
+  }
+
+  #lost(why: Problem | null): void {
+    this.#handlers.input({ diskLost: { problem: why } });
+  }
+
+  /** The next tab that comes makes another attempt, from the start. */
+  #unavailable(why: Problem): void {
+    this.#rung?.end();
+    this.#rung = undefined;
+    this.#lost(why);
+    // The core has what was to be written, and no tab waits in vain.
+    if (this.#used) this.#timer = setTimeout(() => this.want(), AGAIN);
+  }
+}

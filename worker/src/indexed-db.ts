@@ -1,0 +1,38 @@
+/** The result of a request. */
+export function resultOf<T>(request: IDBRequest<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+}
+
+/** Resolves once the transaction is committed; rejects with what ended it otherwise. */
+export function committed(transaction: IDBTransaction): Promise<void> {
+  return new Promise((resolve, reject) => {
+    transaction.oncomplete = () => resolve();
+    transaction.onabort = () =>
+      reject(transaction.error ?? new DOMException("the transaction was aborted", "AbortError"));
+  });
+}
+
+/** Opens a database of one version, making its stores if it is new. */
+export function openDatabase(name: string, stores: readonly string[]): Promise<IDBDatabase> {
+  return new Promise((resolve, reject) => {
+    const request = indexedDB.open(name, 1);
+    request.onupgradeneeded = () => {
+      for (const store of stores) request.result.createObjectStore(store);
+    };
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+}
+
+/** Whether there is a database of this name. */
+export async function hasDatabase(name: string): Promise<boolean> {
+  return (await indexedDB.databases()).some((database) => database.name === name);
+}
+
+/** Deletes a database, once every connection with it is closed. */
+export async function deleteDatabase(name: string): Promise<void> {
+  await resultOf(indexedDB.deleteDatabase(name));
+}
