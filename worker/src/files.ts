@@ -3,7 +3,7 @@ import type { Problem } from "./rpc.generated.ts";
 import type { DiskAnswer, DiskBatch, DiskOp, DiskValue, FileName } from "./rpc.ts";
 
 /** Every file of a document. */
-export const NAMES: readonly FileName[] = ["head", "log-0", "log-1", "base-0", "base-1"];
+export const NAMES: readonly FileName[] = ["head", "log-0", "log-1", "base-0", "base-1", "aside"];
 
 /** A document's files on some disk: open, and nobody else's while they are. */
 export type Files = {

@@ -59,7 +59,7 @@ export type DiskOp =
   | { op: "grow"; file: FileName; to: number }
   | { op: "flush"; file: FileName };
 
-export type FileName = "head" | "log-0" | "log-1" | "base-0" | "base-1";
+export type FileName = "head" | "log-0" | "log-1" | "base-0" | "base-1" | "aside";
 
 /** Operations to carry out in order, stopping at the first that fails. */
 export type DiskBatch = { no: number; ops: DiskOp[] };

@@ -28,6 +28,8 @@ pub(crate) struct Opening {
     pub(crate) begun: bool,
     /// Has to be flushed before anything else.
     pub(crate) flush: Option<FileName>,
+    /// Has to be in the file `aside` before anything else: where, and what.
+    pub(crate) aside: Option<(u64, Vec<u8>)>,
     /// The other base becomes the active one.
     pub(crate) other_base: bool,
     /// These pages go to base first.
@@ -95,6 +97,7 @@ impl Opening {
             head: Head { salt, ..head.clone() },
             begun: false,
             flush: None,
+            aside: None,
             other_base: false,
             new_base: None,
             catch_up: None,

@@ -2,7 +2,7 @@
 
 use offprint_protocol::Error;
 
-/// One of a document's five files.
+/// One of a document's six files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FileName {
     /// Which log and base are current.
@@ -15,12 +15,14 @@ pub enum FileName {
     Base0,
     /// The other base.
     Base1,
+    /// What recovery gave up.
+    Aside,
 }
 
 impl FileName {
     /// Every file.
-    pub const ALL: [FileName; 5] =
-        [FileName::Head, FileName::Log0, FileName::Log1, FileName::Base0, FileName::Base1];
+    pub const ALL: [FileName; 6] =
+        [FileName::Head, FileName::Log0, FileName::Log1, FileName::Base0, FileName::Base1, FileName::Aside];
 
     /// The file's name in the document's directory.
     pub fn as_str(self) -> &'static str {
@@ -30,6 +32,7 @@ impl FileName {
             FileName::Log1 => "log-1",
             FileName::Base0 => "base-0",
             FileName::Base1 => "base-1",
+            FileName::Aside => "aside",
         }
     }
 }

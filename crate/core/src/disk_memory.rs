@@ -33,10 +33,10 @@ struct MemoryFile {
     unflushed: BTreeSet<usize>,
 }
 
-/// A document's five files.
+/// A document's files.
 #[derive(Debug, Clone)]
 pub struct DiskMemory {
-    files: [MemoryFile; 5],
+    files: [MemoryFile; FileName::ALL.len()],
     random: u64,
     ops: u64,
     fail_at: Option<u64>,
@@ -44,7 +44,7 @@ pub struct DiskMemory {
 }
 
 impl DiskMemory {
-    /// Five empty files.
+    /// Empty files.
     pub fn new(seed: u64) -> Self {
         let random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         Self { files: Default::default(), random, ops: 0, fail_at: None, faults: Faults::default() }

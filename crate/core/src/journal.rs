@@ -9,15 +9,12 @@ use crate::entropy::Entropy;
 use crate::head::{Head, Place, SLOT_LEN, Side};
 use crate::image::Image;
 use crate::ledger::Ledger;
-use crate::log::{Chain, LOG_HEADER_LEN};
+use crate::log::{Chain, LOG_GROWTH, LOG_HEADER_LEN};
 use crate::record::{PendingMutation, Record};
 use crate::recovery::{Opened, Recovery};
 
 pub use crate::head::{Identity, Role};
 pub use crate::recovery::Recovered;
-
-/// Log files grow by this much at a time.
-const GROWTH: u64 = 1 << 20;
 
 /// Below this many bytes behind its opening, a log needs no checkpoint.
 const CHECKPOINT_BYTES: u64 = 2 << 20;
@@ -225,8 +222,10 @@ impl Journal {
         let running = self.running().expect("BUG: a checkpoint of files that are not open");
         let (opening, queue, chain) = Opening::new(&running.head, salt, state, full, running.slot.is_some());
         // An opening that was under way is replaced; what has to be flushed before it still has to be.
-        let flush = flush.or(running.opening.as_ref().and_then(|opening| opening.flush));
-        running.opening = Some(Opening { flush, ..opening });
+        let before = running.opening.take();
+        let flush = flush.or(before.as_ref().and_then(|opening| opening.flush));
+        let aside = before.and_then(|opening| opening.aside);
+        running.opening = Some(Opening { flush, aside, ..opening });
         running.catch_up = None;
         running.log = Tail { chain, written: 0, queue, starts_write: false };
         running.appended.0 += 1;
@@ -234,7 +233,7 @@ impl Journal {
     }
 
     fn run(&mut self, opened: Opened) -> Recovered {
-        let Opened { recovered, head, slot, flush, log_len } = opened;
+        let Opened { recovered, head, slot, flush, log_len, aside } = opened;
         let log = Tail { chain: Chain::new(0), written: 0, queue: Vec::new(), starts_write: false };
         self.state = State::Running(Box::new(Running {
             head,
@@ -249,6 +248,11 @@ impl Journal {
             was_append: false,
         }));
         self.begin((&recovered.image, &recovered.ledger, &recovered.pending), false, flush);
+        if let State::Running(running) = &mut self.state
+            && let Some(opening) = &mut running.opening
+        {
+            opening.aside = aside;
+        }
         recovered
     }
 
@@ -300,6 +304,10 @@ impl Running {
             opening.head.base = if opening.other_base { self.head.base.other() } else { self.head.base };
             self.log.queue[..LOG_HEADER_LEN].copy_from_slice(&opening.head.encode(Place::Log));
             ops.extend(opening.flush.map(|file| DiskOp::Flush { file }));
+            if let Some((offset, bytes)) = opening.aside.clone() {
+                let file = FileName::Aside;
+                ops.extend([DiskOp::Write { file, offset, bytes }, DiskOp::Flush { file }]);
+            }
         }
         if let Some(new_base) = &mut opening.new_base {
             ops.extend(new_base.writes(opening.head.base, SLICE));
@@ -312,7 +320,7 @@ impl Running {
         }
         let (log, other) = (opening.head.log, opening.head.log.other());
         if self.log_len[other.index()] == 0 {
-            ops.push(self.grow(other, GROWTH));
+            ops.push(self.grow(other, LOG_GROWTH));
         }
         if self.log.queue.len() > SLICE {
             ops.extend(self.write_to(log, SLICE));
@@ -362,8 +370,9 @@ impl Running {
         let offset = self.log.written;
         self.log.written += bytes.len() as u64;
         let mut ops = Vec::with_capacity(3);
-        if self.log.written > self.log_len[log.index()] {
-            ops.push(self.grow(log, self.log.written.next_multiple_of(GROWTH)));
+        let len = self.log.written.next_multiple_of(LOG_GROWTH);
+        if len > self.log_len[log.index()] {
+            ops.push(self.grow(log, len));
         }
         ops.push(DiskOp::Write { file: log.log(), offset, bytes });
         ops

@@ -6,6 +6,9 @@ pub const LOG_HEADER_LEN: usize = 512;
 /// The longest body of a record.
 pub const RECORD_LIMIT: usize = 16 << 20;
 
+/// Log files grow by this much at a time, so that their length is a multiple of it.
+pub const LOG_GROWTH: u64 = 1 << 20;
+
 /// Bytes of a record around its body.
 pub const FRAME_LEN: usize = 4 + 1 + 4 + 4;
 

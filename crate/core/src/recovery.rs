@@ -1,9 +1,11 @@
 //! Opening a document's files: which head counts, what base and log say (FORMAT.md, "Recovery"). Writes nothing.
 
 use offprint_protocol::{
-    ClientId, ClientSecret, Code, Commit, DocumentId, Epoch, Error, JournalId, PAGE_SIZE, Page, Position,
+    ClientId, ClientSecret, Code, Commit, DocumentId, Encode, Epoch, Error, JournalId, PAGE_SIZE, Page,
+    Position,
 };
 
+use crate::aside::{ASIDE_LIMIT, Addition, Aside};
 use crate::disk::{DiskOp, DiskValue, FileName};
 use crate::entropy::Entropy;
 use crate::head::{Head, HeadBytes, Identity, Place, Role, SLOT_LEN, Side};
@@ -31,7 +33,7 @@ pub struct Recovered {
     pub tail: Vec<Commit>,
     /// Where `tail` begins: the position before its first commit, if it has one.
     pub tail_start: Option<Position>,
-    /// What was lost, if something was (code `corrupt`).
+    /// What was lost, if something was, and what of it is kept aside (code `corrupt`).
     pub damage: Option<Error>,
 }
 
@@ -48,6 +50,8 @@ pub(crate) struct Opened {
     pub(crate) flush: Option<FileName>,
     /// The lengths of the logs.
     pub(crate) log_len: [u64; 2],
+    /// Has to be in the file `aside` before the next head is flushed: where, and what.
+    pub(crate) aside: Option<(u64, Vec<u8>)>,
 }
 
 #[derive(Debug)]
@@ -61,7 +65,14 @@ struct Candidate {
 enum Step {
     Heads,
     Log(Candidate),
-    Base { candidate: Candidate, log: Vec<u8>, base: Image },
+    Base {
+        candidate: Candidate,
+        log: Vec<u8>,
+        base: Image,
+    },
+    /// Both logs, of which nothing can be used.
+    Lost(Error),
+    Aside(Box<Opened>, Aside),
 }
 
 /// An open under way.
@@ -70,7 +81,7 @@ pub(crate) struct Recovery {
     document: DocumentId,
     role: Role,
     step: Step,
-    sizes: [u64; 5],
+    sizes: [u64; FileName::ALL.len()],
     /// Best last.
     candidates: Vec<Candidate>,
     /// A log whose opening is not whole, when nothing better was found.
@@ -88,7 +99,7 @@ impl Recovery {
             document,
             role,
             step: Step::Heads,
-            sizes: [0; 5],
+            sizes: [0; FileName::ALL.len()],
             candidates: Vec::new(),
             torn: None,
             newest_slot: None,
@@ -110,12 +121,7 @@ impl Recovery {
                 ops
             }
             Step::Log(candidate) => {
-                let file = candidate.head.log.log();
-                let size = self.sizes[file as usize];
-                let mut ops: Vec<DiskOp> = (0..size)
-                    .step_by(SLICE as usize)
-                    .map(|offset| DiskOp::Read { file, offset, len: SLICE.min(size - offset) as u32 })
-                    .collect();
+                let mut ops = self.whole(candidate.head.log.log(), u64::MAX);
                 ops.extend(self.base_op(&candidate.head, 0));
                 ops
             }
@@ -123,6 +129,11 @@ impl Recovery {
                 let read = u64::from(base.page_count()) * PAGE_SIZE as u64;
                 self.base_op(&candidate.head, read).into_iter().collect()
             }
+            Step::Lost(_) => [Side::Zero, Side::One]
+                .into_iter()
+                .flat_map(|side| self.whole(side.log(), ASIDE_LIMIT))
+                .collect(),
+            Step::Aside(..) => self.whole(FileName::Aside, ASIDE_LIMIT),
         }
     }
 
@@ -163,7 +174,43 @@ impl Recovery {
                 self.base(candidate, log, base, &rest, entropy)
             }
             Step::Base { candidate, log, base } => self.base(candidate, log, base, &bytes, entropy),
+            Step::Lost(damage) => {
+                let mut aside = Aside::default();
+                let slices = self.whole(FileName::Log0, ASIDE_LIMIT).len().min(bytes.len());
+                let log_1 = bytes.split_off(slices);
+                aside.keep(0, &bytes.concat());
+                aside.keep(0, &log_1.concat());
+                let opened = self.fresh(Some(damage), entropy)?;
+                Ok(self.kept(opened, aside))
+            }
+            Step::Aside(opened, aside) => Ok(Some(self.added(*opened, aside, &bytes.concat()))),
         }
+    }
+
+    /// The reads of a file's first `limit` bytes.
+    fn whole(&self, file: FileName, limit: u64) -> Vec<DiskOp> {
+        let size = self.sizes[file as usize].min(limit);
+        let read = |offset| DiskOp::Read { file, offset, len: SLICE.min(size - offset) as u32 };
+        (0..size).step_by(SLICE as usize).map(read).collect()
+    }
+
+    /// Gives what was found, unless something of it has to be kept aside first.
+    fn kept(&mut self, opened: Opened, aside: Aside) -> Option<Opened> {
+        if aside.is_empty() || opened.recovered.damage.is_none() {
+            return Some(opened);
+        }
+        self.step = Step::Aside(Box::new(opened), aside);
+        None
+    }
+
+    fn added(&self, mut opened: Opened, aside: Aside, file: &[u8]) -> Opened {
+        let size = self.sizes[FileName::Aside as usize];
+        let Addition { offset, bytes, told } = aside.added_to(file, size, opened.recovered.identity.epoch);
+        opened.aside = (!bytes.is_empty()).then_some((offset, bytes));
+        if let Some(damage) = &mut opened.recovered.damage {
+            damage.message = format!("{}; {told}", damage.message);
+        }
+        opened
     }
 
     /// The read of the next slice of base, if there is one.
@@ -236,12 +283,17 @@ impl Recovery {
         match (self.role, damage, torn) {
             (Role::Primary, Some(error), _) => Err(error),
             (Role::Primary, None, _) => self.fresh(None, entropy).map(Some),
-            (Role::Replica, damage, None) => self.fresh(damage, entropy).map(Some),
+            (Role::Replica, None, None) => self.fresh(None, entropy).map(Some),
+            (Role::Replica, Some(damage), None) => {
+                self.step = Step::Lost(damage);
+                Ok(None)
+            }
             (Role::Replica, damage, Some((head, log))) => {
                 let head = Head { base_info: None, ..head };
-                let mut opened = self.replay(head, Image::none(), &log, entropy)?;
+                let candidate = Candidate { head, in_slot: false };
+                let (mut opened, aside) = self.replay(candidate, Image::none(), &log, entropy)?;
                 opened.recovered.damage = damage;
-                Ok(Some(opened))
+                Ok(self.kept(opened, aside))
             }
         }
     }
@@ -268,20 +320,20 @@ impl Recovery {
             base.pad(info.page_count);
         }
         let flush = (!candidate.in_slot).then(|| candidate.head.log.log());
-        let opened = self.replay(candidate.head, base, &log, entropy)?;
-        Ok(Some(Opened { flush, ..opened }))
+        let (opened, aside) = self.replay(candidate, base, &log, entropy)?;
+        Ok(self.kept(Opened { flush, ..opened }, aside))
     }
 
     fn replay(
         &mut self,
-        mut head: Head,
+        Candidate { mut head, in_slot }: Candidate,
         base: Image,
         log: &[u8],
         entropy: &mut Entropy,
-    ) -> Result<Opened, Error> {
+    ) -> Result<(Opened, Aside), Error> {
         let has_history = head.base_info.is_some();
         let mut replay = Replay::new(&head, has_history.then_some(base));
-        replay.log(log, &head);
+        replay.log(log, &head, in_slot);
         let (image, pending) = replay.finish();
         if self.role == Role::Primary {
             if let Some(damage) = replay.damage {
@@ -294,6 +346,9 @@ impl Recovery {
         let mut ledger = replay.ledger;
         if self.role == Role::Replica && replay.lost_records && pending.is_empty() {
             // What was lost may have been sent: its numbers must not be used for something else.
+            if !ledger.rejections(head.identity.client).is_empty() {
+                replay.aside.keep(4, &ledger.to_bytes());
+            }
             head.identity = self.new_identity(entropy);
             ledger = Ledger::new();
         }
@@ -314,7 +369,7 @@ impl Recovery {
             tail_start: replay.tail_start,
             damage: replay.damage,
         };
-        Ok(self.opened(recovered, head))
+        Ok((self.opened(recovered, head), replay.aside))
     }
 
     /// A document of which the files say nothing.
@@ -353,7 +408,7 @@ impl Recovery {
 
     fn opened(&self, recovered: Recovered, head: Head) -> Opened {
         let log_len = [self.sizes[FileName::Log0 as usize], self.sizes[FileName::Log1 as usize]];
-        Opened { recovered, head, slot: self.newest_slot, flush: None, log_len }
+        Opened { recovered, head, slot: self.newest_slot, flush: None, log_len, aside: None }
     }
 
     fn new_identity(&self, entropy: &mut Entropy) -> Identity {

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use offprint_protocol::{ClientId, Code, Commit, CommitBatch, Error, MutationSeq, Outcome, Position, Rollup};
+use offprint_protocol::{
+    ClientId, Code, Commit, CommitBatch, Encode, Error, MutationSeq, Outcome, Position, Rollup,
+};
 
+use crate::aside::Aside;
 use crate::head::{Head, Role};
 use crate::image::Image;
 use crate::ledger::Ledger;
-use crate::log::{Frame, LogReader};
+use crate::log::{FRAME_LEN, Frame, LOG_GROWTH, LogReader};
 use crate::record::{PendingMutation, Record};
 
 /// What base and log said so far.
@@ -28,6 +31,8 @@ pub(crate) struct Replay {
     pub(crate) damage: Option<Error>,
     /// Whether records that had been flushed are lost.
     pub(crate) lost_records: bool,
+    /// What cannot be used.
+    pub(crate) aside: Aside,
 }
 
 /// Whether the opening of a log verifies to its last byte.
@@ -68,25 +73,49 @@ impl Replay {
             tail_start: None,
             damage: None,
             lost_records: false,
+            aside: Aside::default(),
         }
     }
 
-    /// Reads the log, header included.
-    pub(crate) fn log(&mut self, log: &[u8], head: &Head) {
+    /// Reads the log, header included; `in_slot` if a slot holds its head, so that its opening was flushed.
+    pub(crate) fn log(&mut self, log: &[u8], head: &Head, in_slot: bool) {
         let mut reader = LogReader::new(log, head.salt);
-        for frame in reader.by_ref() {
+        let mut flushed = if in_slot { head.opening } else { 0 };
+        let mut start = reader.at();
+        while let Some(frame) = reader.next() {
+            if frame.starts_write {
+                flushed = flushed.max(start as u64);
+            }
+            start = reader.at();
             self.record(frame);
+        }
+        let grown = flushed.checked_next_multiple_of(LOG_GROWTH);
+        if grown.is_none_or(|grown| (log.len() as u64) < grown) {
+            self.lost_records = true;
+            self.damaged(format!("the log was cut to {} bytes", log.len()));
         }
         let end = reader.at();
         let mut rest = Vec::new();
+        let mut holes = Vec::new();
+        let mut hole = end;
         while let Some(frame) = reader.resync() {
+            holes.push(hole..reader.at() - frame.body.len() - FRAME_LEN);
             rest.push(frame);
             rest.extend(reader.by_ref());
+            hole = reader.at();
         }
+        let opening_is_short = (reader.at() as u64) < head.opening;
         if (end as u64) < head.opening || rest.iter().any(|frame| frame.starts_write) {
             self.lost_records = true;
             self.damaged(format!("a record at byte {end} of the log fails its check"));
             rest.into_iter().for_each(|frame| self.record(frame));
+            if opening_is_short {
+                // Behind the last record of a whole opening lies what an earlier life of the file left.
+                holes.push(hole..log.len());
+            }
+            for hole in holes {
+                self.aside.keep(0, log.get(hole).unwrap_or_default());
+            }
         }
     }
 
@@ -104,6 +133,9 @@ impl Replay {
         }
         if let Some((seq, _)) = mutations.first_key_value() {
             self.damaged(format!("mutation {seq} is there, {next} is not"));
+            for given_up in mutations.values() {
+                self.aside.keep(1, &given_up.to_bytes());
+            }
         }
         (self.image.take().unwrap_or_default(), pending)
     }
@@ -117,7 +149,10 @@ impl Replay {
             Ok(Record::Rollup(part)) => self.rollup(part),
             Ok(Record::Ledger(ledger)) => self.ledger.merge(ledger),
             Ok(Record::Dismiss(seq)) => self.ledger.dismiss(self.me, seq),
-            Err(error) => self.damaged(error.message),
+            Err(error) => {
+                self.damaged(error.message);
+                self.aside.keep(frame.kind, frame.body);
+            }
         }
     }
 

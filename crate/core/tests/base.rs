@@ -10,7 +10,7 @@ use offprint_core::image::Image;
 use offprint_core::journal::{Journal, Role};
 use offprint_core::record::Record;
 use offprint_protocol::{Code, MutationSeq, PAGE_SIZE, PageNo};
-use storage::{Device, cut_logs, journal, recover, settle};
+use storage::{Device, journal, recover, settle};
 
 fn newest(disk: &DiskMemory) -> Head {
     let heads =
@@ -196,7 +196,6 @@ fn a_base_that_is_half_written_is_completed_by_the_log() {
     device.step().unwrap();
     device.step().unwrap();
     let mut disk = device.disk.clone();
-    cut_logs(&mut disk);
     let file = newest(&disk).base.base();
     let mut base = disk.bytes(file).to_vec();
     for (index, page) in base.chunks_mut(PAGE_SIZE).enumerate().filter(|(index, _)| index % 2 == 0) {

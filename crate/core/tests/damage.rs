@@ -6,14 +6,15 @@ mod storage;
 
 use std::collections::BTreeMap;
 
+use offprint_core::aside::entries;
 use offprint_core::disk::FileName;
 use offprint_core::disk_memory::DiskMemory;
 use offprint_core::head::{Head, HeadBytes, Place};
 use offprint_core::image::Image;
 use offprint_core::journal::{Journal, JournalConfig, Recovered, Role};
-use offprint_core::log::LogReader;
-use offprint_protocol::{Code, DocumentId, Error, Lsn, MutationSeq};
-use storage::{Device, State, cut_logs, journal, recover, seq, settle};
+use offprint_core::log::{LOG_GROWTH, LogReader};
+use offprint_protocol::{Code, DocumentId, Encode, Error, Lsn, MutationSeq};
+use storage::{Device, State, journal, recover, seq, settle, used};
 
 /// A document with a base, an opening with a rollup and pending mutations, and records behind it; and what was true
 /// at some time.
@@ -24,8 +25,6 @@ struct Sample {
     images: BTreeMap<Lsn, Image>,
     mutations: BTreeMap<MutationSeq, offprint_core::record::PendingMutation>,
     active: FileName,
-    /// Where the active log's opening ends.
-    opening: usize,
     /// Where the last write into it began.
     last_write: usize,
 }
@@ -68,6 +67,13 @@ fn sample(role: Role) -> Sample {
         device.commits(1, 1);
         note(&device);
     }
+    if role == Role::Replica {
+        for _ in 0..4 {
+            device.settle().unwrap();
+            device.mutate(20);
+            note(&device);
+        }
+    }
     device.settle().unwrap();
     let HeadBytes::Head(head) = Head::decode(newest_slot(&device.disk), Place::Slot) else {
         panic!("no head")
@@ -85,9 +91,10 @@ fn sample(role: Role) -> Sample {
     assert!(last_write > opening && last_write < at);
     let mut disk = device.disk.clone();
     // A few bytes of an earlier life stay behind the last record.
-    disk.replace(active, disk.bytes(active)[..at + 64].to_vec());
-    cut_logs(&mut disk);
-    Sample { disk, role, now: device.now.clone(), images, mutations, active, opening, last_write }
+    let mut log = disk.bytes(active)[..at + 64].to_vec();
+    log.resize(LOG_GROWTH as usize, 0);
+    disk.replace(active, log);
+    Sample { disk, role, now: device.now.clone(), images, mutations, active, last_write }
 }
 
 fn newest_slot(disk: &DiskMemory) -> &[u8] {
@@ -121,6 +128,92 @@ impl Sample {
     }
 }
 
+impl Sample {
+    /// Of the mutations that are no longer pending after damage, each is in the file aside: itself, or (if its own
+    /// bytes are damaged) all of it but one byte. Gives their number.
+    fn check_aside(&self, what: &str, found: &Recovered, disk: &DiskMemory) -> u64 {
+        if found.damage.is_none() || found.pending.len() >= self.now.pending.len() {
+            return 0;
+        }
+        let mut disk = disk.clone();
+        let mut journal = journal(self.role, 99);
+        recover(&mut journal, &mut disk).unwrap();
+        settle(&mut journal, &mut disk);
+        let entries = entries(disk.bytes(FileName::Aside));
+        let mut missing = 0;
+        for lost in self.now.pending.iter().filter(|pending| !found.pending.contains(pending)) {
+            missing += 1;
+            let body = lost.to_bytes();
+            let is_itself = entries.iter().any(|entry| entry.kind == 1 && entry.bytes == body);
+            let differs = |part: &[u8]| part.iter().zip(&body).filter(|(one, two)| one != two).count() <= 1;
+            let is_damaged = || {
+                entries.iter().any(|entry| entry.kind == 0 && entry.bytes.windows(body.len()).any(differs))
+            };
+            assert!(is_itself || is_damaged(), "{what}: {} is lost; {:?}", seq(lost), found.damage);
+        }
+        assert!(missing == 0 || found.damage.as_ref().unwrap().message.contains("aside"), "{what}");
+        missing
+    }
+}
+
+#[test]
+fn what_is_given_up_is_aside_before_the_log_it_came_from_is_left() {
+    let sample = sample(Role::Replica);
+    let mut damaged = sample.disk.clone();
+    let first = sample.now.pending[0].to_bytes();
+    let at = damaged.bytes(sample.active).windows(first.len()).position(|bytes| bytes == first).unwrap();
+    damaged.flip(sample.active, at + 3, 0x10);
+    let given_up = {
+        let found = sample.open(&mut damaged.clone()).unwrap();
+        sample.check_aside("undisturbed", &found, &damaged)
+    };
+    assert!(given_up > 0);
+    let mut crashes = 0;
+    for op in 0.. {
+        let mut disk = damaged.clone();
+        disk.fail_at(disk.ops() + op);
+        let mut journal = journal(Role::Replica, 99);
+        let mut run = || {
+            while let Some(batch) = journal.next_batch() {
+                journal.answer(disk.run(&batch))?;
+            }
+            Ok::<_, Error>(())
+        };
+        if run().is_ok() {
+            break;
+        }
+        crashes += 1;
+        disk.crash();
+        let found = sample.open(&mut disk.clone()).unwrap();
+        let kept = entries(disk.bytes(FileName::Aside)).len();
+        // Either the damage is still there to be seen, or what it cost is kept, once.
+        assert!(found.damage.is_some() || kept > 0, "operation {op}");
+        sample.check_aside(&format!("operation {op}"), &found, &disk);
+        let mut journal = storage::journal(Role::Replica, 100);
+        recover(&mut journal, &mut disk).unwrap();
+        settle(&mut journal, &mut disk);
+        let all = entries(disk.bytes(FileName::Aside));
+        assert!(all.iter().enumerate().all(|(at, one)| all[..at].iter().all(|two| one.bytes != two.bytes)));
+    }
+    assert!(crashes > 10, "{crashes}");
+}
+
+#[test]
+fn a_log_of_which_nothing_can_be_used_is_kept_whole() {
+    let sample = sample(Role::Replica);
+    let mut disk = sample.disk.clone();
+    disk.replace(FileName::Head, Vec::new());
+    disk.flip(FileName::Log0, 20, 1);
+    disk.flip(FileName::Log1, 20, 1);
+    let mut journal = journal(Role::Replica, 99);
+    let found = recover(&mut journal, &mut disk).unwrap();
+    assert!(found.damage.unwrap().message.contains("0 mutations and"));
+    let logs = [FileName::Log0, FileName::Log1].map(|file| disk.bytes(file)[..used(&disk, file)].to_vec());
+    settle(&mut journal, &mut disk);
+    let kept = entries(disk.bytes(FileName::Aside));
+    assert_eq!(kept.iter().map(|entry| entry.bytes).collect::<Vec<_>>(), logs);
+}
+
 #[test]
 fn a_flipped_byte_of_head_loses_nothing() {
     for role in [Role::Replica, Role::Primary] {
@@ -140,8 +233,9 @@ fn a_flipped_byte_of_a_log_is_told_or_at_the_torn_end() {
     for role in [Role::Replica, Role::Primary] {
         let sample = sample(role);
         for file in [FileName::Log0, FileName::Log1] {
-            let mut told = 0;
-            for at in 0..sample.disk.bytes(file).len() {
+            let (mut told, mut given_up) = (0, 0);
+            let end = used(&sample.disk, file);
+            for at in (0..end).chain((end..sample.disk.bytes(file).len()).step_by(9973)) {
                 let mut disk = sample.disk.clone();
                 disk.flip(file, at, 1 << (at % 8));
                 let what =
@@ -152,9 +246,9 @@ fn a_flipped_byte_of_a_log_is_told_or_at_the_torn_end() {
                         assert!(whole || found.damage.is_some() || at >= sample.last_write, "{what}");
                         assert!(file == sample.active || whole, "{what}");
                         told += u64::from(found.damage.is_some());
-                        // A mutation whose own record is whole is kept, unless one before it is lost.
-                        let kept = found.pending.len() + 1 >= sample.now.pending.len();
-                        assert!(kept || found.damage.is_some(), "{what}");
+                        if at % 5 == 0 {
+                            given_up += sample.check_aside(&what, &found, &disk);
+                        }
                     }
                     Err(error) => {
                         assert_eq!((error.code, role), (Code::Corrupt, Role::Primary), "{what}");
@@ -163,6 +257,7 @@ fn a_flipped_byte_of_a_log_is_told_or_at_the_torn_end() {
                 }
             }
             assert_eq!(told > 0, file == sample.active, "{role:?} {file:?}");
+            assert_eq!(given_up > 0, told > 0 && role == Role::Replica, "{role:?} {file:?}");
         }
     }
 }
@@ -217,16 +312,16 @@ fn a_cut_or_deleted_file_gives_a_defined_state() {
         let sample = sample(role);
         for file in FileName::ALL {
             let len = sample.disk.bytes(file).len();
-            for cut in (0..len).step_by((len / 64).max(1)) {
+            let end = used(&sample.disk, file);
+            let cuts = (0..end).step_by((end / 64).max(1)).chain((end..len).step_by((len / 8).max(1)));
+            for cut in cuts {
                 let mut disk = sample.disk.clone();
                 disk.replace(file, disk.bytes(file)[..cut].to_vec());
                 let what = format!("{role:?}: {file:?} cut to {cut} of {len}");
                 match sample.open(&mut disk) {
                     Ok(found) => {
                         let whole = sample.check(&what, &found);
-                        // A log that ends early is not told from one that was torn there.
-                        let torn = file == sample.active && cut >= sample.opening;
-                        assert!(whole || torn || found.damage.is_some(), "{what}");
+                        assert!(whole || found.damage.is_some(), "{what}");
                         if file == FileName::Head {
                             assert!(whole && found.damage.is_none(), "{what}");
                         }
@@ -290,10 +385,10 @@ fn any_bytes_open_or_are_refused_and_what_opens_goes_on() {
         let sample = &samples[random.below(2) as usize];
         let mut disk = sample.disk.clone();
         for _ in 0..1 + random.below(4) {
-            let file = FileName::ALL[random.below(5) as usize];
-            let other = FileName::ALL[random.below(5) as usize];
+            let file = FileName::ALL[random.below(6) as usize];
+            let other = FileName::ALL[random.below(6) as usize];
             let mut bytes = disk.bytes(file).to_vec();
-            let at = random.below(bytes.len() as u64) as usize;
+            let at = random.below(used(&disk, file) as u64 + 100) as usize;
             match random.below(6) {
                 0 => bytes.truncate(at),
                 1 => bytes = disk.bytes(other).to_vec(),

@@ -6,11 +6,12 @@ mod storage;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use offprint_core::aside::entries;
 use offprint_core::disk::FileName;
 use offprint_core::disk_memory::DiskMemory;
 use offprint_core::head::{BaseInfo, Head, HeadBytes, Identity, Place, Role, Side};
 use offprint_core::ledger::{ClientEntry, Ledger};
-use offprint_core::log::{Chain, LOG_HEADER_LEN, LogReader};
+use offprint_core::log::{Chain, LOG_GROWTH, LOG_HEADER_LEN, LogReader};
 use offprint_core::record::{PendingMutation, Record};
 use offprint_protocol::page::PatchBytes;
 use offprint_protocol::*;
@@ -188,13 +189,40 @@ fn the_blocks_of_the_format_are_read_as_what_they_say() {
 }
 
 #[test]
+fn what_was_given_up_long_ago_is_read_and_written_the_same() {
+    let mut disk = DiskMemory::new(1);
+    disk.replace(FileName::Head, [golden("head"), vec![0; 4096]].concat());
+    disk.replace(FileName::Base1, vec![0; 4096]);
+    let mut log = golden("log-0");
+    let first = mutation(5).to_bytes();
+    let at = log.windows(first.len()).position(|bytes| bytes == first).unwrap();
+    // Mutation 5 is lost, and the commit that decides it.
+    log[at] ^= 1;
+    let commit = records()[4].1.body().unwrap();
+    let at = log.windows(commit.len()).position(|bytes| bytes == commit).unwrap();
+    log[at] ^= 1;
+    log.resize(LOG_GROWTH as usize, 0);
+    disk.replace(FileName::Log0, log);
+    let mut journal = storage::journal(Role::Replica, 9);
+    assert!(storage::recover(&mut journal, &mut disk).unwrap().damage.is_some());
+    storage::settle(&mut journal, &mut disk);
+    let documented = documented("aside");
+    let entry = entries(&documented)[0];
+    assert_eq!((entry.kind, entry.epoch, entry.bytes), (1, Epoch(4), &mutation(6).to_bytes()[..]));
+    assert!(disk.bytes(FileName::Aside).starts_with(&documented), "{}", to_hex(disk.bytes(FileName::Aside)));
+    assert_eq!(golden("aside"), documented);
+}
+
+#[test]
 fn a_document_written_long_ago_opens() {
     let mut disk = DiskMemory::new(1);
     // Generation 5 lies in the second slot; the first is torn.
     let mut slots = vec![0xee; 4096];
     slots.extend(golden("head"));
     disk.replace(FileName::Head, slots);
-    disk.replace(FileName::Log0, golden("log-0"));
+    let mut log = golden("log-0");
+    log.resize(LOG_GROWTH as usize, 0);
+    disk.replace(FileName::Log0, log);
     disk.replace(FileName::Base1, vec![0; 4096]);
     let mut journal = storage::journal(Role::Replica, 9);
     let found = storage::recover(&mut journal, &mut disk).unwrap();

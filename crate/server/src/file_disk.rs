@@ -12,7 +12,7 @@ use offprint_protocol::{Code, DocumentId, Error};
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 const LOCK_RETRY: Duration = Duration::from_millis(20);
 
-/// A document's five files and the lock that keeps every other process from them; dropping it gives them back.
+/// A document's files and the lock that keeps every other process from them; dropping it gives them back.
 #[derive(Debug)]
 pub struct FileDisk {
     files: [File; FileName::ALL.len()],
@@ -51,8 +51,8 @@ impl FileDisk {
         };
         let lock = open("lock")?;
         take(&lock, patience)?;
-        let [head, log_0, log_1, base_0, base_1] = FileName::ALL.map(|file| open(file.as_str()));
-        let files = [head?, log_0?, log_1?, base_0?, base_1?];
+        let [head, log_0, log_1, base_0, base_1, aside] = FileName::ALL.map(|file| open(file.as_str()));
+        let files = [head?, log_0?, log_1?, base_0?, base_1?, aside?];
         if made {
             flush_directory(&directory)?;
         }
@@ -81,13 +81,14 @@ impl FileDisk {
     }
 
     fn file(&self, name: FileName) -> &File {
-        let [head, log_0, log_1, base_0, base_1] = &self.files;
+        let [head, log_0, log_1, base_0, base_1, aside] = &self.files;
         match name {
             FileName::Head => head,
             FileName::Log0 => log_0,
             FileName::Log1 => log_1,
             FileName::Base0 => base_0,
             FileName::Base1 => base_1,
+            FileName::Aside => aside,
         }
     }
 
@@ -261,7 +262,7 @@ mod tests {
         let mut model = DiskMemory::new(1);
         for no in 1..400 {
             let ops = (0..random(6)).map(|_| {
-                let file = FileName::ALL[random(5) as usize];
+                let file = FileName::ALL[random(6) as usize];
                 let offset = random(20_000);
                 match random(5) {
                     0 => DiskOp::Size { file },

@@ -350,13 +350,9 @@ impl Device {
     }
 }
 
-/// Cuts the zeros that the logs were filled up with, so that reading them is quick.
-pub fn cut_logs(disk: &mut DiskMemory) {
-    for file in [FileName::Log0, FileName::Log1] {
-        let used = disk.bytes(file).iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        let bytes = disk.bytes(file)[..used].to_vec();
-        disk.replace(file, bytes);
-    }
+/// Where the zeros that a file was filled up with begin.
+pub fn used(disk: &DiskMemory, file: FileName) -> usize {
+    disk.bytes(file).iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
 pub fn seq(pending: &PendingMutation) -> MutationSeq {
