@@ -6,7 +6,7 @@ import { IndexedDbFiles } from "../../src/indexed-db-files.ts";
 import { LocalDisk } from "../../src/local-disk.ts";
 import { MemoryFiles } from "../../src/memory-files.ts";
 
-const FILES = ["head", "log-0", "log-1", "base-0", "base-1"];
+const FILES = ["head", "log-0", "log-1", "base-0", "base-1", "aside"];
 const signal = new AbortController().signal;
 const memories = new Map();
 
