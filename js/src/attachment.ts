@@ -37,6 +37,7 @@ const NOT_YET: Status = Object.freeze({
   ready: false,
   lsn: 0,
   pending: 0,
+  progress: null,
   connection: "none",
   connectionProblem: null,
   storage: Object.freeze({ kind: "none", durable: false, reason: null, persisted: null }),

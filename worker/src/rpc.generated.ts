@@ -156,6 +156,19 @@ message: string, };
 export type Connection = "none" | "offline" | "connecting" | "online";
 
 /**
+ * How much of something is done.
+ */
+export type Progress = { 
+/**
+ * So much.
+ */
+done: number, 
+/**
+ * Of so much.
+ */
+total: number, };
+
+/**
  * The kinds of disk.
  */
 export type StorageKind = "none" | "opfs" | "indexedDb" | "memory";
@@ -197,6 +210,11 @@ lsn: Lsn,
  * The number of mutations that are neither confirmed nor rejected.
  */
 pending: number, 
+/**
+ * How far the replay of pending mutations has come that is under way, if it takes long: until `ready`, or until
+ * what others did is visible.
+ */
+progress: Progress | null, 
 /**
  * The server.
  */

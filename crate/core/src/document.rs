@@ -4,7 +4,7 @@ mod local;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use offprint_protocol::rpc::{Bytes, Reply, Request, Select, TabEvent};
+use offprint_protocol::rpc::{Bytes, Progress, Reply, Request, Select, TabEvent};
 use offprint_protocol::{
     Argument, Commit, CommitBatch, Error, JournalId, Mutation, MutationSeq, Outcome, Position, Rejection,
     RequestNo, Rollup, TabId, Touched, Value,
@@ -20,8 +20,9 @@ use crate::ledger::Ledger;
 use crate::live::{Change, LiveQueries};
 use crate::mutator::Mutators;
 use crate::pages::Pages;
-use crate::rebase::{Rebased, rebase};
+use crate::rebase::{Rebase, Rebased};
 use crate::record::{PendingMutation, Record};
+use crate::snapshot::Snapshot;
 use crate::sqlite::Database;
 use crate::sync::Delivery;
 use crate::timeline::Timeline;
@@ -33,21 +34,28 @@ pub(crate) type Told = Vec<(TabId, TabEvent)>;
 pub(crate) struct Document {
     config: ReplicaConfig,
     mutators: Mutators,
+    /// The newest confirmed pages.
+    confirmed: Image,
+    /// What is visible: the confirmed pages of some Lsn, and what is pending there on top.
     database: Database,
+    /// Whether there is anything to see yet.
+    ready: bool,
+    /// What brings the view to newer confirmed pages, if that takes long.
+    rebase: Option<Rebase>,
+    /// How much of a rebase is done at a time.
+    slice: u64,
     identity: Identity,
     entropy: Entropy,
     timeline: Timeline,
     ledger: Ledger,
-    position: Option<Position>,
-    is_local: bool,
     live: LiveQueries<(TabId, u32)>,
     /// What the overlay touches.
     overlay: Touched,
-    /// What changed since the live queries last ran.
+    /// What changed in the view since the live queries last ran.
     changed: Touched,
-    /// Whether commits came since the overlay was made.
-    stale: bool,
-    /// The pending mutations that are not in the overlay, because they failed.
+    /// What commits touched that are in no view and no rebase; none if there are no such commits.
+    unseen: Option<Touched>,
+    /// The pending mutations that are not in the overlay, because they failed; ascending.
     failed: Vec<(MutationSeq, Error)>,
     /// Decisions whose record is not flushed yet.
     decisions: VecDeque<(Ticket, MutationSeq)>,
@@ -58,35 +66,37 @@ pub(crate) struct Document {
 }
 
 impl Document {
-    /// The document as it was recovered, with its pending mutations replayed.
+    /// The document as it was recovered; ready once its pending mutations are replayed, a `slice` of work at a time.
     pub(crate) fn open(
         config: ReplicaConfig,
         mutators: Mutators,
         recovered: Recovered,
+        slice: u64,
     ) -> Result<Self, Error> {
         let confirmed = recovered.ledger.through(recovered.identity.client);
-        let position = recovered.image.position();
-        let is_local = recovered.image.is_local();
         let mut document = Self {
             entropy: Entropy::new(&config.entropy, "offprint document"),
             config,
             mutators,
-            database: Database::open(Pages::new(recovered.image))?,
+            database: Database::open(Pages::new(recovered.image.clone()))?,
+            confirmed: recovered.image,
+            ready: false,
+            rebase: None,
+            slice,
             identity: recovered.identity,
             timeline: Timeline::new(confirmed, recovered.pending),
             ledger: recovered.ledger,
-            position,
-            is_local,
             live: LiveQueries::new(),
             overlay: Touched::none(),
             changed: Touched::none(),
-            stale: true,
+            unseen: Some(Touched::All),
             failed: Vec::new(),
             decisions: VecDeque::new(),
             acknowledged: confirmed,
             owed: VecDeque::new(),
         };
         document.settle()?;
+        document.advance()?;
         Ok(document)
     }
 
@@ -112,12 +122,31 @@ impl Document {
     }
 
     pub(crate) fn position(&self) -> Option<Position> {
-        self.position
+        self.confirmed.position()
     }
 
     /// The confirmed pages.
-    pub(crate) fn image(&mut self) -> Image {
-        self.database.pages().image().clone()
+    pub(crate) fn image(&self) -> &Image {
+        &self.confirmed
+    }
+
+    /// What is visible.
+    pub(crate) fn snapshot(&mut self) -> Snapshot {
+        self.database.pages().snapshot()
+    }
+
+    /// Whether requests can be answered.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    pub(crate) fn set_slice(&mut self, slice: u64) {
+        self.slice = slice;
+    }
+
+    /// How far the replay has come that is under way.
+    pub(crate) fn progress(&self) -> Option<Progress> {
+        self.rebase.as_ref().map(|rebase| rebase.progress(&self.timeline))
     }
 
     /// Runs a read-only statement.
@@ -203,9 +232,13 @@ impl Document {
             let ticket = journal.append(&Record::Mutation(pending.clone()))?;
             Ok((touched, ticket))
         })?;
+        let work = database.work();
         self.overlay = std::mem::replace(&mut self.overlay, Touched::none()).merge(touched.clone());
         self.changed = std::mem::replace(&mut self.changed, Touched::none()).merge(touched);
-        self.timeline.push(pending, ticket);
+        self.timeline.push(pending, ticket, work);
+        if let Some(rebase) = &mut self.rebase {
+            rebase.added(work);
+        }
         Ok(seq)
     }
 
@@ -238,7 +271,7 @@ impl Document {
         self.live.drop_where(|(other, _)| *other == tab);
     }
 
-    /// Takes what the server delivered; the overlay is brought in line by the next [`Document::settle`].
+    /// Takes what the server delivered; the view is brought in line by the next [`Document::settle`].
     /// On an error what was taken before it stands.
     pub(crate) fn apply(
         &mut self,
@@ -246,7 +279,7 @@ impl Document {
         journal: &mut Journal,
         told: &mut Told,
     ) -> Result<(), Error> {
-        self.stale = true;
+        self.unseen.get_or_insert(Touched::none());
         match delivery {
             Delivery::Commits(batch) => self.apply_commits(batch, journal, told),
             Delivery::Rollup { journal: id, parts } => self.apply_rollup(id, parts, journal, told),
@@ -263,11 +296,11 @@ impl Document {
         let mut applied: Vec<Commit> = Vec::with_capacity(commits.len());
         let mut result = Ok(());
         for commit in commits {
-            result = self.update_image(|image| image.apply_commit(&commit));
+            result = self.confirmed.apply_commit(&commit);
             if result.is_err() {
                 break;
             }
-            self.touch(commit.touched.clone());
+            self.commit_touched(commit.touched.clone());
             applied.push(commit);
         }
         // What was decided by a commit that is not here is not taken either.
@@ -287,8 +320,8 @@ impl Document {
         journal: &mut Journal,
         told: &mut Told,
     ) -> Result<(), Error> {
-        self.update_image(|image| image.apply_rollup(id, &parts))?;
-        self.touch(Touched::All);
+        self.confirmed.apply_rollup(id, &parts)?;
+        self.commit_touched(Touched::All);
         let mut outcomes = Vec::new();
         for part in &mut parts {
             outcomes.extend(self.own(std::mem::take(&mut part.outcomes)));
@@ -297,7 +330,7 @@ impl Document {
             // Decided first: the reset writes the ledger and the pending mutations as they are afterwards.
             let decided = self.decide_in_memory(outcomes, told)?;
             let pending: Vec<_> = self.timeline.iter().cloned().collect();
-            let ticket = journal.reset(self.database.pages().image(), &self.ledger, &pending);
+            let ticket = journal.reset(&self.confirmed, &self.ledger, &pending);
             self.decisions.push_back((ticket, decided));
             return Ok(());
         }
@@ -313,7 +346,8 @@ impl Document {
     }
 
     fn rejection_of(&self, seq: MutationSeq) -> Option<&Rejection> {
-        self.rejections().iter().find(|rejection| rejection.seq == seq)
+        let rejections = self.rejections();
+        rejections.binary_search_by_key(&seq, |rejection| rejection.seq).ok().map(|index| &rejections[index])
     }
 
     fn own(&self, mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
@@ -321,12 +355,9 @@ impl Document {
         outcomes
     }
 
-    fn update_image<R>(&mut self, change: impl FnOnce(&mut Image) -> R) -> R {
-        let mut pages = self.database.pages();
-        let result = pages.update_image(change);
-        self.position = pages.image().position();
-        self.is_local = pages.image().is_local();
-        result
+    fn commit_touched(&mut self, touched: Touched) {
+        let before = self.unseen.take().unwrap_or(Touched::none());
+        self.unseen = Some(before.merge(touched));
     }
 
     fn touch(&mut self, touched: Touched) {
@@ -359,18 +390,69 @@ impl Document {
         Ok(self.timeline.confirmed())
     }
 
-    /// Brings the overlay in line with what was applied: once, however much that was.
+    /// Brings the view in line with what was applied, once, however much that was: at once if it takes little, else
+    /// it is begun and [`Document::advance`] goes on with it.
     pub(crate) fn settle(&mut self) -> Result<(), Error> {
-        if !self.stale {
+        // One that is not overtaken comes to its end first, however many commits come.
+        let is_due = match &self.rebase {
+            Some(rebase) => rebase.is_overtaken(&self.timeline),
+            None => self.unseen.is_some(),
+        };
+        if !is_due {
             return Ok(());
         }
-        let before = std::mem::replace(&mut self.overlay, Touched::All);
-        let Rebased { touched: after, failed } =
-            rebase(&mut self.database, &self.config.definition, &self.mutators, self.timeline.iter())?;
-        self.touch(before.merge(after.clone()));
-        self.overlay = after;
+        let mut commits = self.unseen.take().unwrap_or(Touched::none());
+        if let Some(rebase) = self.rebase.take() {
+            commits = commits.merge(rebase.abandon());
+        }
+        // Stays so on an error.
+        self.unseen = Some(Touched::All);
+        let is_small = self.timeline.work() <= self.slice;
+        let (definition, confirmed) = (&self.config.definition, self.timeline.confirmed());
+        let image = self.confirmed.clone();
+        self.rebase = Some(if self.ready && !is_small {
+            Rebase::aside(image, definition, confirmed, commits)?
+        } else {
+            Rebase::in_place(&mut self.database, image, definition, confirmed, commits)?
+        });
+        if self.ready && is_small {
+            self.replay(u64::MAX)?;
+        }
+        self.unseen = None;
+        Ok(())
+    }
+
+    /// Brings the view to the newest confirmed pages, whatever that takes.
+    fn settle_wholly(&mut self) -> Result<(), Error> {
+        self.settle()?;
+        while self.rebase.is_some() {
+            self.replay(u64::MAX)?;
+            self.settle()?;
+        }
+        Ok(())
+    }
+
+    /// Does one slice of a rebase that is under way.
+    pub(crate) fn advance(&mut self) -> Result<(), Error> {
+        self.replay(self.slice)?;
+        // What came while it ran.
+        if self.rebase.is_none() { self.settle() } else { Ok(()) }
+    }
+
+    fn replay(&mut self, budget: u64) -> Result<(), Error> {
+        let Some(mut rebase) = self.rebase.take() else { return Ok(()) };
+        if !rebase.slice(&mut self.database, &self.mutators, &mut self.timeline, budget)? {
+            self.rebase = Some(rebase);
+            return Ok(());
+        }
+        let Rebased { aside, commits, overlay, failed } = rebase.finish();
+        if let Some(database) = aside {
+            self.database = database;
+        }
+        self.ready = true;
         self.failed = failed;
-        self.stale = false;
+        let before = std::mem::replace(&mut self.overlay, overlay.clone());
+        self.touch(before.merge(commits).merge(overlay));
         Ok(())
     }
 
@@ -422,7 +504,7 @@ impl Document {
         }
         if journal.wants_checkpoint() {
             let pending: Vec<_> = self.timeline.iter().cloned().collect();
-            journal.checkpoint(self.database.pages().image(), &self.ledger, &pending);
+            journal.checkpoint(&self.confirmed, &self.ledger, &pending);
         }
         Ok(())
     }
@@ -430,7 +512,7 @@ impl Document {
     /// Gives everything to files that hold nothing any more.
     pub(crate) fn write_again(&mut self, journal: &mut Journal) {
         let pending: Vec<_> = self.timeline.iter().cloned().collect();
-        let ticket = journal.write_again(self.database.pages().image(), &self.ledger, &pending);
+        let ticket = journal.write_again(&self.confirmed, &self.ledger, &pending);
         self.timeline.unflushed(ticket);
         for (decision, _) in &mut self.decisions {
             *decision = ticket;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use offprint_protocol::{Argument, Code, Definition, Error, Touched, Value};
+use rusqlite::StatementStatus;
 
 use crate::authorizer::{Mode, unsteady};
 use crate::rows::to_sql;
@@ -25,8 +26,20 @@ struct Mutator {
     refused: Option<Error>,
 }
 
+/// What a mutation takes beside the instructions of its statements, counted in such instructions.
+pub(crate) const MUTATION_WORK: u64 = 200;
+
 /// One mutation of a batch: the mutator's name and the arguments.
 pub type Call<'a> = (&'a str, &'a [Argument]);
+
+/// A mutation that was run.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    /// The tables it wrote, or why it left no trace.
+    pub(crate) result: Result<Touched, Error>,
+    /// What it took.
+    pub(crate) work: u64,
+}
 
 impl Mutators {
     /// Cuts the SQL up; fails with `bad_definition` if a mutator has no statement or an unnamed parameter.
@@ -105,6 +118,7 @@ impl Database {
     /// unless [`Database::is_lost`] says that SQLite undid the whole transaction.
     pub fn run(&mut self, mutators: &Mutators, name: &str, args: &[Argument]) -> Result<Touched, Error> {
         assert!(self.is_open(), "BUG: a mutation runs outside of a transaction");
+        self.writer.work.set(MUTATION_WORK);
         let mutator = mutators.get(name)?;
         if let Some(refused) = &mutator.refused {
             return Err(refused.clone());
@@ -130,11 +144,22 @@ impl Database {
         mutators: &Mutators,
         batch: &[Call<'_>],
     ) -> Result<Vec<Result<Touched, Error>>, Error> {
+        let ran = self.run_some(mutators, batch, u64::MAX)?;
+        Ok(ran.into_iter().map(|ran| ran.result).collect())
+    }
+
+    /// Like [`run_batch`](Self::run_batch), but stops behind the mutation with which `limit` is reached.
+    pub(crate) fn run_some(
+        &mut self,
+        mutators: &Mutators,
+        batch: &[Call<'_>],
+        limit: u64,
+    ) -> Result<Vec<Ran>, Error> {
         let mut failed: BTreeMap<usize, Error> = BTreeMap::new();
         loop {
             self.begin()?;
-            let results = match self.run_all(mutators, batch, &mut failed) {
-                Ok(results) => results,
+            let ran = match self.run_all(mutators, batch, limit, &mut failed) {
+                Ok(ran) => ran,
                 Err(error) => {
                     self.rollback()?;
                     return Err(error);
@@ -146,7 +171,7 @@ impl Database {
                 continue;
             }
             self.commit()?;
-            return Ok(results);
+            return Ok(ran);
         }
     }
 
@@ -155,26 +180,29 @@ impl Database {
         &mut self,
         mutators: &Mutators,
         batch: &[Call<'_>],
+        limit: u64,
         failed: &mut BTreeMap<usize, Error>,
-    ) -> Result<Vec<Result<Touched, Error>>, Error> {
-        let mut results = Vec::with_capacity(batch.len());
+    ) -> Result<Vec<Ran>, Error> {
+        let mut all = Vec::with_capacity(batch.len());
+        let mut left = limit;
         for (index, &(name, args)) in batch.iter().enumerate() {
-            let result = match failed.get(&index) {
-                Some(error) => Err(error.clone()),
-                None => self.run(mutators, name, args),
+            let ran = match failed.get(&index) {
+                Some(error) => Ran { result: Err(error.clone()), work: MUTATION_WORK },
+                None => Ran { result: self.run(mutators, name, args), work: self.work() },
             };
-            if let Err(error) = &result {
+            if let Err(error) = &ran.result {
                 if is_fatal(error) {
                     return Err(error.clone());
                 }
                 failed.insert(index, error.clone());
             }
-            results.push(result);
-            if self.is_lost() {
+            left = left.saturating_sub(ran.work);
+            all.push(ran);
+            if left == 0 || self.is_lost() {
                 break;
             }
         }
-        Ok(results)
+        Ok(all)
     }
 }
 
@@ -205,8 +233,17 @@ fn run_statements(link: &Link, mutator: &Mutator, args: &[Argument]) -> Result<T
         }
         has_written |= !statement.readonly();
         let mut rows = statement.raw_query();
-        while rows.next().map_err(|problem| link.explain(problem))?.is_some() {}
+        let end = loop {
+            match rows.next() {
+                Ok(Some(_)) => {}
+                Ok(None) => break Ok(()),
+                Err(problem) => break Err(problem),
+            }
+        };
         drop(rows);
+        link.work
+            .set(link.work.get() + statement.reset_status(StatementStatus::VmStep).unsigned_abs() as u64);
+        end.map_err(|problem| link.explain(problem))?;
         drop(statement);
         if vfs::clock_was_asked() {
             return Err(unsteady("the current time"));

@@ -14,12 +14,15 @@ use crate::image::Image;
 use crate::journal::Recovered;
 use crate::journal::{Journal, JournalConfig};
 use crate::mutator::Mutators;
+use crate::snapshot::Snapshot;
 use crate::sync::{Delivery, Sync};
 
 /// How long after a disk error its batch is tried again, in milliseconds.
 const DISK_RETRY: u64 = 1_000;
 /// How long commits wait for a mutation before they are flushed by themselves, in milliseconds.
 const COMMITS_WAIT: u64 = 20;
+/// How much of a replay is done at a time, in instructions of SQLite's; some milliseconds.
+const SLICE: u64 = 250_000;
 /// How often the status is told when only its counters move, in milliseconds.
 const FRAME: u64 = 16;
 
@@ -29,6 +32,12 @@ pub struct Replica {
     journal: Journal,
     sync: Sync,
     state: State,
+    /// Requests that came before the document was ready.
+    waiting: Vec<(TabId, RequestNo, Request)>,
+    /// How much of a replay is done at a time.
+    slice: u64,
+    /// Whether a slice is due.
+    is_slice_due: bool,
     tabs: BTreeSet<TabId>,
     storage: Storage,
     /// Why the disk is not of a better kind.
@@ -48,8 +57,8 @@ pub struct Replica {
 
 enum State {
     /// The files are being read; requests wait.
-    Opening { mutators: Mutators, waiting: Vec<(TabId, RequestNo, Request)> },
-    /// The document is there.
+    Opening { mutators: Mutators },
+    /// The files are read; requests wait until what is pending is replayed.
     Open(Box<Document>),
     /// The files cannot be read; they are left as they are.
     Failed(Problem),
@@ -68,7 +77,10 @@ impl Replica {
         Ok(Self {
             journal,
             sync: Sync::new(&config.entropy),
-            state: State::Opening { mutators, waiting: Vec::new() },
+            state: State::Opening { mutators },
+            waiting: Vec::new(),
+            slice: SLICE,
+            is_slice_due: false,
             tabs: BTreeSet::new(),
             storage: Storage { kind: StorageKind::None, durable: false, reason: None, persisted: None },
             rung: None,
@@ -82,6 +94,15 @@ impl Replica {
             wake: None,
             config,
         })
+    }
+
+    /// How much of a replay one call of [`Replica::handle`] does, in instructions of SQLite's. For tests, and for
+    /// devices that are much slower or faster than most.
+    pub fn set_slice(&mut self, work: u64) {
+        self.slice = work.max(1);
+        if let State::Open(document) = &mut self.state {
+            document.set_slice(self.slice);
+        }
     }
 
     /// Takes what has come and appends what is to be done to `effects`.
@@ -109,7 +130,15 @@ impl Replica {
     /// The confirmed pages, if the document is open.
     pub fn image(&mut self) -> Option<Image> {
         match &mut self.state {
-            State::Open(document) => Some(document.image()),
+            State::Open(document) => Some(document.image().clone()),
+            _ => None,
+        }
+    }
+
+    /// What is visible, once the document is ready.
+    pub fn snapshot(&mut self) -> Option<Snapshot> {
+        match &mut self.state {
+            State::Open(document) if document.is_ready() => Some(document.snapshot()),
             _ => None,
         }
     }
@@ -117,7 +146,7 @@ impl Replica {
     /// Runs a read-only statement and gives its rows; fails with `closed` while the document is not open.
     pub fn query(&mut self, select: &Select) -> Result<Vec<u8>, Error> {
         match &mut self.state {
-            State::Open(document) => document.query(select),
+            State::Open(document) if document.is_ready() => document.query(select),
             _ => Err(Error::new(Code::Closed, "the document is not open")),
         }
     }
@@ -167,6 +196,7 @@ impl Replica {
             }
             ReplicaInput::Wake => {
                 self.wake = None;
+                self.is_slice_due = true;
                 self.apply_inbox(now, told, effects);
                 self.sync.tick(now, effects);
                 if self.retry_disk_at.is_some_and(|at| at <= now) {
@@ -179,16 +209,21 @@ impl Replica {
 
     /// What one burst of inputs leads to, once.
     fn settle(&mut self, now: u64, told: &mut Told, effects: &mut Vec<ReplicaEffect>) {
+        let is_slice_due = std::mem::take(&mut self.is_slice_due);
         if let State::Open(document) = &mut self.state {
-            if let Err(error) = document.settle() {
-                self.state = State::Failed(error.into());
-            } else {
-                document.run_live_queries(now, told);
-                let checked = document.checkpoint_if_due(&mut self.journal);
-                self.sync.push(document.timeline(), effects);
-                if let Err(error) = checked {
-                    self.state = State::Failed(error.into());
-                }
+            let settled = document.settle();
+            if let Err(error) = settled.and_then(|()| if is_slice_due { document.advance() } else { Ok(()) })
+            {
+                self.fail(error, told);
+            }
+        }
+        self.answer_waiting(now, told, effects);
+        if let State::Open(document) = &mut self.state {
+            document.run_live_queries(now, told);
+            let checked = document.checkpoint_if_due(&mut self.journal);
+            self.sync.push(document.timeline(), effects);
+            if let Err(error) = checked {
+                self.fail(error, told);
             }
         }
         if self.storage.kind != StorageKind::None
@@ -220,7 +255,8 @@ impl Replica {
         let status = self.status();
         let is_frame_over = now >= self.told_at.saturating_add(FRAME);
         let counters_alone = |before: &Status| {
-            *before == Status { pending: before.pending, lsn: before.lsn, ..status.clone() }
+            let Status { pending, lsn, progress, .. } = *before;
+            *before == Status { pending, lsn, progress, ..status.clone() }
         };
         self.is_status_due = match &self.told {
             Some(before) if *before == status => return,
@@ -249,7 +285,9 @@ impl Replica {
         // Deliveries wait until the frames that have already arrived are handed in: one rebase for all of them.
         let inbox = (!self.inbox.is_empty()).then_some(now);
         let status = self.is_status_due.then_some(self.told_at.saturating_add(FRAME));
-        let due = [inbox, status, self.commits_wait_until, self.sync.due(), self.retry_disk_at]
+        let slice =
+            matches!(&self.state, State::Open(document) if document.progress().is_some()).then_some(now);
+        let due = [inbox, slice, status, self.commits_wait_until, self.sync.due(), self.retry_disk_at]
             .into_iter()
             .flatten()
             .min();
@@ -274,13 +312,24 @@ impl Replica {
             self.sync.nudge(effects);
         }
         match &mut self.state {
-            State::Opening { waiting, .. } => {
-                if !waiting.iter().any(|(other, number, _)| (*other, *number) == (tab, no)) {
-                    waiting.push((tab, no, request));
+            State::Open(document) if document.is_ready() => {
+                document.request(now, (tab, no), request, &mut self.journal, told)
+            }
+            State::Failed(problem) => told.push((tab, TabEvent::Failed { no, problem: problem.clone() })),
+            State::Opening { .. } | State::Open(_) => {
+                if !self.waiting.iter().any(|(other, number, _)| (*other, *number) == (tab, no)) {
+                    self.waiting.push((tab, no, request));
                 }
             }
-            State::Open(document) => document.request(now, (tab, no), request, &mut self.journal, told),
-            State::Failed(problem) => told.push((tab, TabEvent::Failed { no, problem: problem.clone() })),
+        }
+    }
+
+    /// Does what was asked before the document was ready.
+    fn answer_waiting(&mut self, now: u64, told: &mut Told, effects: &mut Vec<ReplicaEffect>) {
+        if matches!(&self.state, State::Open(document) if document.is_ready()) {
+            for (tab, no, request) in std::mem::take(&mut self.waiting) {
+                self.request(now, tab, no, request, told, effects);
+            }
         }
     }
 
@@ -310,33 +359,26 @@ impl Replica {
     }
 
     fn opened(&mut self, now: u64, recovered: Recovered, told: &mut Told, effects: &mut Vec<ReplicaEffect>) {
-        let State::Opening { mutators, waiting } = &mut self.state else { return };
-        let (mutators, waiting) = (std::mem::take(mutators), std::mem::take(waiting));
+        let State::Opening { mutators } = &mut self.state else { return };
+        let mutators = std::mem::take(mutators);
         let damage = recovered.damage.clone();
-        match Document::open(self.config.clone(), mutators, recovered) {
+        match Document::open(self.config.clone(), mutators, recovered, self.slice) {
             Ok(document) => {
                 self.state = State::Open(Box::new(document));
                 self.damage = damage.map(Problem::from);
                 if self.config.server {
                     self.sync.connect(effects);
                 }
-                for (tab, no, request) in waiting {
-                    self.request(now, tab, no, request, told, effects);
-                }
+                self.answer_waiting(now, told, effects);
             }
-            Err(error) => {
-                self.state = State::Opening { mutators: Mutators::default(), waiting };
-                self.fail(error, told);
-            }
+            Err(error) => self.fail(error, told),
         }
     }
 
     fn fail(&mut self, error: Error, told: &mut Told) {
         let problem = Problem::from(error);
-        if let State::Opening { waiting, .. } = &mut self.state {
-            let failed = |(tab, no, _)| (tab, TabEvent::Failed { no, problem: problem.clone() });
-            told.extend(waiting.drain(..).map(failed));
-        }
+        let failed = |(tab, no, _)| (tab, TabEvent::Failed { no, problem: problem.clone() });
+        told.extend(self.waiting.drain(..).map(failed));
         self.storage.reason = Some(problem.clone());
         self.state = State::Failed(problem);
     }
@@ -377,6 +419,7 @@ impl Replica {
             ready: false,
             lsn: Lsn(0),
             pending: 0,
+            progress: None,
             connection,
             connection_problem,
             storage: Storage {
@@ -392,7 +435,8 @@ impl Replica {
         match &self.state {
             State::Opening { .. } => {}
             State::Open(document) => {
-                status.ready = true;
+                status.ready = document.is_ready();
+                status.progress = document.progress();
                 status.lsn = document.position().map_or(Lsn(0), |position| position.lsn);
                 status.pending = document.pending() as u64;
                 status.rejections = document.rejections().to_vec();

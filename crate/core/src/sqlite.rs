@@ -1,6 +1,6 @@
 //! SQLite's two connections to a document: one that writes, one that reads.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -40,6 +40,8 @@ pub(crate) struct Link {
     pub(crate) watch: Watch,
     uses: RefCell<HashMap<String, Arc<Uses>>>,
     steps_left: Arc<AtomicU64>,
+    /// What the mutation that ran last took.
+    pub(crate) work: Cell<u64>,
 }
 
 impl Database {
@@ -118,6 +120,11 @@ impl Database {
     /// interrupted; all that ran in it is gone.
     pub fn is_lost(&self) -> bool {
         self.open && self.writer.sqlite.is_autocommit()
+    }
+
+    /// What the mutation that ran last took: the instructions of its statements, and what every mutation takes.
+    pub(crate) fn work(&self) -> u64 {
+        self.writer.work.get()
     }
 
     /// Makes both connections forget the schema if another one was put under them. SQLite tells schemas apart by a
@@ -201,7 +208,7 @@ impl Link {
             refuse_randomness(&sqlite, &watch)?;
         }
         sqlite.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
-        Ok(Self { sqlite, watch, uses: RefCell::default(), steps_left })
+        Ok(Self { sqlite, watch, uses: RefCell::default(), steps_left, work: Cell::new(0) })
     }
 
     /// Grants the statements that follow this many virtual machine instructions.

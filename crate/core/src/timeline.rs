@@ -15,6 +15,10 @@ pub(crate) struct Timeline {
     requests: BTreeMap<(TabId, RequestNo), MutationSeq>,
     /// How many entries, from the front, are known to be flushed.
     durable: usize,
+    /// The bytes of all entries there ever were, and of those before the first.
+    bytes: (u64, u64),
+    /// What running all entries once more takes, as far as it is known.
+    work: u64,
 }
 
 /// A pending mutation and when it is durable.
@@ -22,16 +26,24 @@ pub(crate) struct Timeline {
 struct Entry {
     pending: PendingMutation,
     ticket: Ticket,
-    size: usize,
+    /// Where it ends among the bytes of all entries.
+    end: u64,
+    work: u64,
 }
 
 impl Timeline {
     /// The timeline after recovery: everything recovered is durable.
     pub(crate) fn new(confirmed: MutationSeq, pending: Vec<PendingMutation>) -> Self {
-        let mut timeline =
-            Self { confirmed, entries: VecDeque::new(), requests: BTreeMap::new(), durable: 0 };
+        let mut timeline = Self {
+            confirmed,
+            entries: VecDeque::new(),
+            requests: BTreeMap::new(),
+            durable: 0,
+            bytes: (0, 0),
+            work: 0,
+        };
         for pending in pending {
-            timeline.push(pending, Ticket(0));
+            timeline.push(pending, Ticket(0), 0);
         }
         timeline.durable = timeline.entries.len();
         timeline
@@ -52,15 +64,16 @@ impl Timeline {
         self.entries.back().map_or(self.confirmed, |entry| entry.pending.mutation.seq)
     }
 
-    /// Appends a mutation that becomes durable with `ticket`.
-    pub(crate) fn push(&mut self, pending: PendingMutation, ticket: Ticket) {
+    /// Appends a mutation that becomes durable with `ticket` and took `work` to run.
+    pub(crate) fn push(&mut self, pending: PendingMutation, ticket: Ticket, work: u64) {
         assert!(
             pending.mutation.seq == self.next_seq(),
             "BUG: a mutation's number does not follow the last one"
         );
-        let size = pending.mutation.to_bytes().len();
+        self.bytes.0 += pending.mutation.to_bytes().len() as u64;
+        self.work += work;
         self.requests.insert((pending.tab, pending.request), pending.mutation.seq);
-        self.entries.push_back(Entry { pending, ticket, size });
+        self.entries.push_back(Entry { pending, ticket, end: self.bytes.0, work });
     }
 
     /// The number of pending mutations.
@@ -71,6 +84,25 @@ impl Timeline {
     /// The pending mutations, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &PendingMutation> {
         self.entries.iter().map(|entry| &entry.pending)
+    }
+
+    /// The pending mutations after `seq`, in order.
+    pub(crate) fn after(&self, seq: MutationSeq) -> impl ExactSizeIterator<Item = &PendingMutation> {
+        self.entries.range(self.index_of(seq.next())..).map(|entry| &entry.pending)
+    }
+
+    /// What running all of them takes, as far as it is known.
+    pub(crate) fn work(&self) -> u64 {
+        self.work
+    }
+
+    /// Notes what running a mutation took.
+    pub(crate) fn took(&mut self, seq: MutationSeq, work: u64) {
+        let index = self.index_of(seq);
+        if let Some(entry) = self.entries.get_mut(index).filter(|entry| entry.pending.mutation.seq == seq) {
+            self.work = self.work - entry.work + work;
+            entry.work = work;
+        }
     }
 
     /// Which pending mutation a request made.
@@ -120,9 +152,12 @@ impl Timeline {
         let count = self.entries.partition_point(|entry| entry.pending.mutation.seq <= through);
         self.durable = self.durable.saturating_sub(count);
         self.confirmed = self.confirmed.max(through);
-        let decided: Vec<_> = self.entries.drain(..count).map(|entry| entry.pending).collect();
-        for pending in &decided {
+        let mut decided = Vec::with_capacity(count);
+        for Entry { pending, end, work, .. } in self.entries.drain(..count) {
             self.requests.remove(&(pending.tab, pending.request));
+            self.bytes.1 = end;
+            self.work -= work;
+            decided.push(pending);
         }
         decided
     }
@@ -131,13 +166,16 @@ impl Timeline {
     /// within `window` bytes, but at least one if nothing is unanswered.
     pub(crate) fn sendable(&self, sent: MutationSeq, window: usize) -> Vec<Mutation> {
         let start = self.index_of(sent.next());
-        let mut unanswered: usize = self.entries.range(..start).map(|entry| entry.size).sum();
+        let first = self.bytes.1;
+        let before =
+            start.checked_sub(1).and_then(|last| self.entries.get(last)).map_or(first, |last| last.end);
+        let mut unanswered = before - first;
         let mut mutations = Vec::new();
         for entry in self.entries.range(start.min(self.durable)..self.durable) {
-            if unanswered > 0 && unanswered + entry.size > window {
+            if unanswered > 0 && entry.end - first > window as u64 {
                 break;
             }
-            unanswered += entry.size;
+            unanswered = entry.end - first;
             mutations.push(entry.pending.mutation.clone());
         }
         mutations
@@ -167,7 +205,7 @@ mod tests {
     fn timeline(count: u64) -> Timeline {
         let mut timeline = Timeline::new(MutationSeq(10), vec![]);
         for seq in 11..11 + count {
-            timeline.push(pending(seq), Ticket(seq));
+            timeline.push(pending(seq), Ticket(seq), seq);
         }
         timeline
     }
@@ -204,6 +242,23 @@ mod tests {
             assert_eq!(timeline.decided(sent).len(), batch.len());
         }
         assert_eq!(total, 500);
+    }
+
+    #[test]
+    fn the_work_is_that_of_what_is_pending() {
+        let mut timeline = timeline(4);
+        assert_eq!(timeline.work(), 11 + 12 + 13 + 14);
+        timeline.took(MutationSeq(12), 100);
+        timeline.took(MutationSeq(99), 5);
+        assert_eq!(timeline.work(), 11 + 100 + 13 + 14);
+        assert_eq!(timeline.decided(MutationSeq(12)).len(), 2);
+        timeline.took(MutationSeq(12), 7);
+        assert_eq!(timeline.work(), 13 + 14);
+        assert_eq!(
+            timeline.after(MutationSeq(13)).map(|pending| pending.mutation.seq.0).collect::<Vec<_>>(),
+            [14]
+        );
+        assert_eq!(timeline.after(MutationSeq(5)).len(), 2);
     }
 
     #[test]

@@ -194,6 +194,9 @@ pub struct Status {
     /// The number of mutations that are neither confirmed nor rejected.
     #[cfg_attr(feature = "ts", ts(type = "number"))]
     pub pending: u64,
+    /// How far the replay of pending mutations has come that is under way, if it takes long: until `ready`, or until
+    /// what others did is visible.
+    pub progress: Option<Progress>,
     /// The server.
     pub connection: Connection,
     /// Why the server refused or cannot be reached, if so.
@@ -202,6 +205,18 @@ pub struct Status {
     pub storage: Storage,
     /// Rejections that the app has not dismissed, oldest first.
     pub rejections: Vec<Rejection>,
+}
+
+/// How much of something is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+pub struct Progress {
+    /// So much.
+    #[cfg_attr(feature = "ts", ts(type = "number"))]
+    pub done: u64,
+    /// Of so much.
+    #[cfg_attr(feature = "ts", ts(type = "number"))]
+    pub total: u64,
 }
 
 /// Whether the document is connected with its server.

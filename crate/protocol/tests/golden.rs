@@ -301,6 +301,7 @@ fn the_rpc_messages_in_the_document_are_what_this_build_says() {
         ready: true,
         lsn: Lsn(2),
         pending: 1,
+        progress: None,
         connection: rpc::Connection::Online,
         connection_problem: None,
         storage: Storage { kind: StorageKind::Opfs, durable: true, reason: None, persisted: None },

@@ -89,7 +89,12 @@ fn new_replica(random: &mut Random) -> Replica {
         server: true,
         entropy: random.entropy(),
     };
-    Replica::new(config).expect("BUG: the workload's definition is good")
+    let mut replica = Replica::new(config).expect("BUG: the workload's definition is good");
+    if random.one_in(2) {
+        // A rebase of a few mutations takes many slices.
+        replica.set_slice(1 + random.below(3_000) as u64);
+    }
+    replica
 }
 
 fn new_primary(random: &mut Random) -> Primary {

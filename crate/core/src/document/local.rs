@@ -13,13 +13,13 @@ const MUTATIONS: usize = 8192;
 impl Document {
     /// Whether nobody else decides: no server is named, and the history, if there is one, was made here.
     pub(crate) fn is_own_primary(&self) -> bool {
-        !self.config.server && (self.position.is_none() || self.is_local)
+        !self.config.server && (self.position().is_none() || self.confirmed.is_local())
     }
 
-    /// Confirms its mutations if the log has grown long, or if there are many.
+    /// Confirms its mutations if the log has grown long, or if there are many; not while they are being replayed.
     pub(super) fn confirm_if_due(&mut self, journal: &mut Journal) -> Result<(), Error> {
         let many = self.timeline.len() >= MUTATIONS && !journal.is_checkpointing();
-        if many || journal.wants_checkpoint() {
+        if self.rebase.is_none() && (many || journal.wants_checkpoint()) {
             self.confirm_locally(journal)?;
         }
         Ok(())
@@ -28,7 +28,7 @@ impl Document {
     /// Makes a commit of what is in the overlay, in a history of the document's own, and a checkpoint with it:
     /// once the ticket is durable, nothing is pending. A mutation that could not be replayed is rejected.
     pub(crate) fn confirm_locally(&mut self, journal: &mut Journal) -> Result<Ticket, Error> {
-        self.settle()?;
+        self.settle_wholly()?;
         if self.timeline.len() == 0 && self.overlay == Touched::none() {
             return Ok(Journal::OPENED);
         }
@@ -43,15 +43,15 @@ impl Document {
                 let commit = image.commit_of(changed, page_count, touched);
                 image.apply_commit(&commit)
             })?;
-            self.position = pages.image().position();
-            self.is_local = pages.image().is_local();
+            self.confirmed = pages.image().clone();
         }
         let through = self.timeline.last();
         let unflushed = self.timeline.in_flight().map(|(ticket, one)| (ticket, one.tab, one.request));
         self.owed.extend(unflushed);
         let failed = std::mem::take(&mut self.failed);
         let rejections = self.timeline.iter().filter_map(|pending| {
-            let (_, error) = failed.iter().find(|(seq, _)| *seq == pending.mutation.seq)?;
+            let index = failed.binary_search_by_key(&pending.mutation.seq, |(seq, _)| *seq).ok()?;
+            let (_, error) = &failed[index];
             Some(Rejection {
                 seq: pending.mutation.seq,
                 name: pending.mutation.name.clone(),
@@ -66,7 +66,7 @@ impl Document {
         for pending in decided {
             self.ledger.answer(pending.tab, pending.request, pending.mutation.seq);
         }
-        let ticket = journal.checkpoint(self.database.pages().image(), &self.ledger, &[]);
+        let ticket = journal.checkpoint(&self.confirmed, &self.ledger, &[]);
         self.decisions.push_back((ticket, through));
         Ok(ticket)
     }

@@ -102,6 +102,19 @@ impl Client {
     }
 
     fn open(entropy: u8, definition: Definition, disk: DiskMemory, server: bool) -> Self {
+        let mut client = Self::unready(entropy, definition, disk, server, None);
+        client.replayed();
+        client
+    }
+
+    /// A client whose replay has only begun, which goes on `slice` by slice.
+    fn unready(
+        entropy: u8,
+        definition: Definition,
+        disk: DiskMemory,
+        server: bool,
+        slice: Option<u64>,
+    ) -> Self {
         let mut client = Self {
             replica: Replica::new(config(entropy, definition, server)).unwrap(),
             disk,
@@ -116,9 +129,19 @@ impl Client {
             entropy,
             next: 1,
         };
+        if let Some(slice) = slice {
+            client.replica.set_slice(slice);
+        }
         client.tell(ReplicaInput::TabHere { tab: TAB });
         client.tell(ReplicaInput::DiskReady { kind: StorageKind::Opfs, durable: true, reason: None });
         client
+    }
+
+    /// Lets a replay that is under way come to its end.
+    pub fn replayed(&mut self) {
+        while self.status().progress.is_some() {
+            self.tell(ReplicaInput::Wake);
+        }
     }
 
     /// The hub dies and a fresh one opens the same files.
@@ -130,6 +153,15 @@ impl Client {
     pub fn reopen_with(self, server: bool) -> Self {
         let next = self.next;
         Self { next, ..Self::open(self.entropy.wrapping_add(100), definition(), self.disk, server) }
+    }
+
+    /// Like [`Client::reopen`], not waiting for the replay.
+    pub fn reopen_unready(self, slice: u64) -> Self {
+        let next = self.next;
+        Self {
+            next,
+            ..Self::unready(self.entropy.wrapping_add(100), definition(), self.disk, true, Some(slice))
+        }
     }
 
     /// Hands an input in and lets the disk answer until it has nothing to do.

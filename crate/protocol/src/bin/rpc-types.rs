@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use offprint_protocol::rpc::{
-    Connection, Problem, Reply, Request, Select, Status, Storage, StorageKind, TabEvent, TabRequest,
+    Connection, Problem, Progress, Reply, Request, Select, Status, Storage, StorageKind, TabEvent, TabRequest,
 };
 use offprint_protocol::{Code, Definition, Lsn, MutationSeq, MutatorSource, Rejection, RequestNo};
 use ts_rs::{Config, TS};
@@ -45,6 +45,7 @@ fn main() -> std::io::Result<()> {
     declare::<Reply>(&mut out, &config);
     declare::<Rejection>(&mut out, &config);
     declare::<Connection>(&mut out, &config);
+    declare::<Progress>(&mut out, &config);
     declare::<StorageKind>(&mut out, &config);
     declare::<Storage>(&mut out, &config);
     declare::<Status>(&mut out, &config);
