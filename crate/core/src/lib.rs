@@ -46,6 +46,6 @@ mod primary;
 mod testing;
 
 pub use image::Image;
-pub use primary::Primary;
+pub use primary::{Primary, PrimaryCounts, PrimaryLimits};
 pub use replica::Replica;
 pub use snapshot::Snapshot;

@@ -15,8 +15,11 @@ use crate::vfs;
 pub const MAX_ARGUMENT_BYTES: usize = 1_000_000;
 
 /// A definition's mutators, ready to run.
-#[derive(Debug, Clone, Default)]
-pub struct Mutators(BTreeMap<String, Mutator>);
+#[derive(Debug, Clone)]
+pub struct Mutators {
+    by_name: BTreeMap<String, Mutator>,
+    most: usize,
+}
 
 #[derive(Debug, Clone)]
 struct Mutator {
@@ -41,6 +44,12 @@ pub(crate) struct Ran {
     pub(crate) work: u64,
 }
 
+impl Default for Mutators {
+    fn default() -> Self {
+        Self { by_name: BTreeMap::new(), most: MAX_ARGUMENT_BYTES }
+    }
+}
+
 impl Mutators {
     /// Cuts the SQL up; fails with `bad_definition` if a mutator has no statement or an unnamed parameter.
     pub fn compile(definition: &Definition) -> Result<Self, Error> {
@@ -48,11 +57,17 @@ impl Mutators {
             let bad = |why: &str| Error::new(Code::BadDefinition, format!("mutator {name:?} {why}"));
             Ok((name.clone(), Mutator::compile(&source.sql).map_err(bad)?))
         };
-        definition.mutators.iter().map(compile).collect::<Result<_, _>>().map(Self)
+        let by_name = definition.mutators.iter().map(compile).collect::<Result<_, _>>()?;
+        Ok(Self { by_name, most: MAX_ARGUMENT_BYTES })
+    }
+
+    /// Lets a mutation's arguments together have at most so many bytes, if that is less than [`MAX_ARGUMENT_BYTES`].
+    pub fn limit_arguments(&mut self, most: usize) {
+        self.most = most.min(MAX_ARGUMENT_BYTES);
     }
 
     fn get(&self, name: &str) -> Result<&Mutator, Error> {
-        self.0.get(name).ok_or_else(|| {
+        self.by_name.get(name).ok_or_else(|| {
             let shown: String = name.chars().take(64).collect();
             Error::new(Code::UnknownMutator, format!("no mutator is named {shown:?}"))
         })
@@ -85,7 +100,7 @@ impl Mutator {
         Ok(Self { statements, params, refused })
     }
 
-    fn check(&self, args: &[Argument]) -> Result<(), Error> {
+    fn check(&self, args: &[Argument], most: usize) -> Result<(), Error> {
         let is_given = |name: &String| args.iter().any(|arg| arg.name == *name);
         let missing: Vec<_> = self.params.iter().filter(|name| !is_given(name)).map(String::as_str).collect();
         if !missing.is_empty() {
@@ -106,8 +121,8 @@ impl Mutator {
             ));
         }
         let sizes = args.iter().map(|arg| arg.value.size());
-        if sizes.sum::<usize>() > MAX_ARGUMENT_BYTES {
-            return Err(Error::new(Code::TooLarge, "the arguments exceed 1 MB"));
+        if sizes.sum::<usize>() > most {
+            return Err(Error::new(Code::TooLarge, format!("the arguments exceed {most} bytes")));
         }
         Ok(())
     }
@@ -123,7 +138,7 @@ impl Database {
         if let Some(refused) = &mutator.refused {
             return Err(refused.clone());
         }
-        mutator.check(args)?;
+        mutator.check(args, mutators.most)?;
         let link = &self.writer;
         link.execute("SAVEPOINT mutation")?;
         let result = run_statements(link, mutator, args).map_err(|error| self.blame_fault(error));

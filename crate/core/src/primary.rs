@@ -3,6 +3,8 @@
 //! At most one commit is being flushed at a time. What is pushed meanwhile forms the next batch, so batches grow with
 //! the load and an idle document answers at once.
 
+mod limits;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use offprint_protocol::message::{CatchUp, ClientMessage, Hello, PROTOCOL_VERSION, ServerMessage, Welcome};
@@ -24,6 +26,8 @@ use crate::record::Record;
 use crate::sqlite::Database;
 use crate::tail::Tail;
 
+pub use self::limits::{PrimaryCounts, PrimaryLimits};
+
 /// The most mutations, and the most bytes of them, that one commit takes.
 const BATCH: (usize, usize) = (1024, 4 << 20);
 /// How many bytes of mutations may wait for the next batch.
@@ -34,6 +38,8 @@ const NAME: usize = 128;
 /// A document's primary, as a state machine.
 pub struct Primary {
     config: PrimaryConfig,
+    limits: PrimaryLimits,
+    counts: PrimaryCounts,
     mutators: Mutators,
     journal: Journal,
     open: Option<Open>,
@@ -79,6 +85,8 @@ impl Primary {
         });
         Ok(Self {
             config,
+            limits: PrimaryLimits::default(),
+            counts: PrimaryCounts::default(),
             mutators,
             journal,
             open: None,
@@ -129,7 +137,8 @@ impl Primary {
                 }
                 PrimaryInput::Disk(answer) => {
                     if let Some(recovered) = self.journal.answer(answer)? {
-                        let open = Open::new(recovered)?;
+                        let mut open = Open::new(recovered)?;
+                        open.limit(self.limits)?;
                         self.open = Some(open);
                         self.migrate()?;
                     }
@@ -302,6 +311,8 @@ impl Primary {
                 rejections: Vec::new(),
             });
             outcome.through = mutation.seq;
+            self.counts.mutations += 1;
+            self.counts.rejections += u64::from(result.is_err());
             match result {
                 Ok(more) => touched = touched.merge(more),
                 Err(error) => outcome.rejections.push(Rejection {
@@ -314,6 +325,7 @@ impl Primary {
         }
         open.waiting -= batch.iter().map(|queued| queued.size).sum::<usize>();
         open.commit(&mut self.journal, touched, outcomes.into_values().collect())?;
+        self.counts.commits += 1;
         if self.journal.wants_checkpoint() {
             self.journal.checkpoint(open.database.pages().image(), &open.ledger, &[]);
             open.unrecorded.clear();

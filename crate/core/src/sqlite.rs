@@ -68,6 +68,12 @@ impl Database {
         self.now
     }
 
+    /// Lets the document grow to so many pages and no further; one that is larger already may only shrink.
+    pub fn limit_pages(&mut self, most: u32) -> Result<(), Error> {
+        self.writer.watch.start(Mode::Own);
+        self.writer.sqlite.execute_batch(&format!("PRAGMA max_page_count = {most}")).map_err(error)
+    }
+
     /// Opens the write transaction.
     pub fn begin(&mut self) -> Result<(), Error> {
         assert!(!self.open, "BUG: a transaction is open already");
@@ -353,7 +359,7 @@ pub(crate) fn error(problem: rusqlite::Error) -> Error {
         ErrorCode::DiskFull => {
             return Error::new(
                 Code::Limit,
-                "the document would exceed 16 GiB, or a rowid has reached its highest value",
+                "the document would exceed its largest size, or a rowid has reached its highest value",
             );
         }
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Code::Corrupt,

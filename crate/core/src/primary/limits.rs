@@ -1,0 +1,54 @@
+//! What a primary's operator allows; and what it has done so far, for those who watch.
+
+use offprint_protocol::Error;
+use offprint_protocol::page::MAX_PAGES;
+
+use super::{Open, Primary};
+use crate::mutator::MAX_ARGUMENT_BYTES;
+
+/// What a primary's operator allows. What exceeds it is rejected, mutation by mutation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PrimaryLimits {
+    /// The most pages that a document may grow to (`limit`).
+    pub pages: u32,
+    /// The most bytes that a mutation's arguments may have together (`too_large`); at most [`MAX_ARGUMENT_BYTES`].
+    pub arguments: usize,
+}
+
+impl Default for PrimaryLimits {
+    fn default() -> Self {
+        Self { pages: MAX_PAGES, arguments: MAX_ARGUMENT_BYTES }
+    }
+}
+
+/// What a primary has done since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PrimaryCounts {
+    /// Commits, durable or about to be.
+    pub commits: u64,
+    /// Mutations decided.
+    pub mutations: u64,
+    /// Of those, rejected.
+    pub rejections: u64,
+}
+
+impl Primary {
+    /// The same primary under these limits; the files must not have been read yet.
+    #[must_use]
+    pub fn limited(mut self, limits: PrimaryLimits) -> Self {
+        self.mutators.limit_arguments(limits.arguments);
+        self.limits = limits;
+        self
+    }
+
+    /// What it has done since it was made.
+    pub fn counts(&self) -> PrimaryCounts {
+        self.counts
+    }
+}
+
+impl Open {
+    pub(super) fn limit(&mut self, limits: PrimaryLimits) -> Result<(), Error> {
+        self.database.limit_pages(limits.pages.min(MAX_PAGES))
+    }
+}
