@@ -1,11 +1,14 @@
 //! What every connection shares.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use offprint_protocol::{DefinitionHash, Error};
+use offprint_protocol::{Code, DefinitionHash, Error};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::auth::{Auth, Pass};
+use crate::metrics::Gauges;
 use crate::origin::Origins;
 use crate::rooms::Rooms;
 
@@ -16,6 +19,9 @@ pub(crate) struct App {
     pub(crate) origins: Origins,
     pub(crate) auth: Option<Auth>,
     pub(crate) sessions: TaskTracker,
+    /// Places for sessions, and for connections that have none.
+    pub(crate) session_places: Arc<Semaphore>,
+    pub(crate) stranger_places: Arc<Semaphore>,
 }
 
 impl App {
@@ -25,6 +31,25 @@ impl App {
             Some(auth) => auth.check(token, now()),
             None => Ok(Pass::for_anyone()),
         }
+    }
+
+    /// A place for one more session, or `limit`.
+    pub(crate) fn take_place(&self) -> Result<OwnedSemaphorePermit, Error> {
+        self.session_places.clone().try_acquire_owned().map_err(|_| {
+            let most = self.rooms.limits().sessions;
+            Error::new(Code::Limit, format!("the server has {most} sessions already"))
+        })
+    }
+
+    /// The metrics, as text.
+    pub(crate) fn metrics(&self) -> String {
+        let limits = self.rooms.limits();
+        let taken = |most: usize, places: &Semaphore| (most - places.available_permits()) as u64;
+        self.rooms.metrics().text(Gauges {
+            rooms: self.rooms.count() as u64,
+            sessions: taken(limits.sessions, &self.session_places),
+            handshakes: taken(limits.handshakes, &self.stranger_places),
+        })
     }
 }
 

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use offprint_protocol::Definition;
+use offprint_core::PrimaryLimits;
+use offprint_core::mutator::MAX_ARGUMENT_BYTES;
+use offprint_protocol::message::MAX_FRAME;
+use offprint_protocol::{Definition, PAGE_SIZE};
 
 use crate::auth::Auth;
 
@@ -20,6 +23,8 @@ pub struct Config {
     pub origins: Vec<String>,
     /// What tokens are checked with; without it nobody needs one.
     pub auth: Option<Auth>,
+    /// An address of its own for `/metrics`; without one they are at `listen`, unless tokens are asked for there.
+    pub metrics: Option<String>,
     /// The limits.
     pub limits: Limits,
 }
@@ -27,7 +32,7 @@ pub struct Config {
 /// What one session, one room, one wait may take.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// How long a session may take to say hello.
+    /// How long a connection may take to make a request, and a session to say hello.
     pub hello: Duration,
     /// A session is pinged this often, and given up after three times as long without any sign of life.
     pub ping: Duration,
@@ -37,8 +42,22 @@ pub struct Limits {
     pub outbox: usize,
     /// How many bytes of frames may wait for a room.
     pub inbox: usize,
-    /// How many sessions a room may have.
+    /// The most bytes of one frame from a client, at most [`MAX_FRAME`].
+    pub message: usize,
+    /// The most bytes of one mutation's arguments, at most [`MAX_ARGUMENT_BYTES`].
+    pub mutation: usize,
+    /// The most bytes that a document may grow to.
+    pub document: u64,
+    /// How many messages a session may send per second before it is slowed down.
+    pub rate: u32,
+    /// How many sessions there may be.
     pub sessions: usize,
+    /// How many sessions a room may have.
+    pub sessions_per_document: usize,
+    /// How many connections may be without a session.
+    pub handshakes: usize,
+    /// How many rooms may be open.
+    pub rooms: usize,
     /// How long a room without sessions stays open.
     pub idle: Duration,
     /// How long a room waits for files that somebody else holds.
@@ -53,9 +72,23 @@ impl Default for Limits {
             stall: Duration::from_secs(60),
             outbox: 16 << 20,
             inbox: 32 << 20,
-            sessions: 1000,
+            message: MAX_FRAME,
+            mutation: MAX_ARGUMENT_BYTES,
+            document: 512 << 20,
+            rate: 2000,
+            sessions: 20_000,
+            sessions_per_document: 1000,
+            handshakes: 1024,
+            rooms: 4096,
             idle: Duration::from_secs(30),
             lock: Duration::from_secs(5),
         }
+    }
+}
+
+impl Limits {
+    pub(crate) fn of_primary(&self) -> PrimaryLimits {
+        let pages = u32::try_from(self.document / PAGE_SIZE as u64).unwrap_or(u32::MAX);
+        PrimaryLimits { pages: pages.max(1), arguments: self.mutation }
     }
 }

@@ -1,16 +1,18 @@
 //! A room: the task that owns one open document's primary and carries out its effects.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use offprint_core::disk::{DiskAnswer, DiskBatch};
+use offprint_core::PrimaryCounts;
+use offprint_core::disk::{DiskBatch, DiskOp};
 use offprint_core::host::{PrimaryConfig, PrimaryEffect, PrimaryInput};
 use offprint_protocol::{Code, DocumentId, Error, SessionNo};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
+use crate::app;
 use crate::file_disk::FileDisk;
 use crate::outbox::{Attached, End};
 use crate::rooms::{Machine, Rooms, ToRoom};
@@ -50,21 +52,23 @@ impl Drop for Inbox {
     }
 }
 
-struct Room {
+/// What a turn works on; while one is under way it is on a thread of its own, where it may block and compute.
+struct Engine {
     rooms: Rooms,
     document: DocumentId,
     machine: Box<dyn Machine>,
-    /// Absent while a batch is under way.
-    disk: Option<FileDisk>,
-    batch: Option<JoinHandle<(FileDisk, DiskAnswer)>>,
+    disk: FileDisk,
     sessions: BTreeMap<SessionNo, Attached>,
+    /// What the machine wants the disk to do next.
+    batch: Option<DiskBatch>,
     turn: u64,
+    counted: PrimaryCounts,
 }
 
 /// Runs the room until it is idle, the server stops, or the document fails.
 pub(crate) async fn run(rooms: Rooms, document: DocumentId, number: u64, mut inbox: Inbox) {
-    let mut room = match Room::open(rooms.clone(), document.clone()).await {
-        Ok(room) => room,
+    let mut engine = match Engine::open(rooms.clone(), document.clone()).await {
+        Ok(engine) => Some(engine),
         Err(error) => {
             tracing::warn!(%document, code = error.code.as_str(), message = error.message, "cannot open");
             rooms.retire(&document, number);
@@ -73,7 +77,7 @@ pub(crate) async fn run(rooms: Rooms, document: DocumentId, number: u64, mut inb
         }
     };
     tracing::info!(%document, "opened");
-    let end = match room.serve(number, &mut inbox).await {
+    let end = match serve(&mut engine, number, &mut inbox).await {
         Ok(end) => end,
         Err(error) => {
             tracing::error!(%document, code = error.code.as_str(), message = error.message, "failed");
@@ -81,79 +85,85 @@ pub(crate) async fn run(rooms: Rooms, document: DocumentId, number: u64, mut inb
         }
     };
     rooms.retire(&document, number);
-    for outbox in room.sessions.values() {
+    for outbox in engine.iter().flat_map(|engine| engine.sessions.values()) {
         outbox.0.end(end.clone());
     }
     inbox.turn_away(&end);
-    room.close().await;
+    drop(engine);
     tracing::info!(%document, "closed");
 }
 
-impl Room {
-    async fn open(rooms: Rooms, document: DocumentId) -> Result<Self, Error> {
-        let mut entropy = [0; 32];
-        getrandom::fill(&mut entropy)
-            .map_err(|error| Error::new(Code::Internal, format!("no randomness: {error}")))?;
-        let (data, patience, id) = (rooms.data().clone(), rooms.limits().lock, document.clone());
-        let disk = spawn_blocking(move || FileDisk::open(&data, &id, patience))
-            .await
-            .map_err(|_| Error::new(Code::Internal, "opening the document's files panicked"))??;
-        let definition = rooms.definition().clone();
-        let machine = rooms.make(PrimaryConfig { document: document.clone(), definition, entropy })?;
-        Ok(Self {
-            rooms,
-            document,
-            machine,
-            disk: Some(disk),
-            batch: None,
-            sessions: BTreeMap::new(),
-            turn: 0,
-        })
-    }
-
-    /// Serves until there is a reason to end, which the remaining sessions are told.
-    async fn serve(&mut self, number: u64, inbox: &mut Inbox) -> Result<End, Error> {
-        let stop = self.rooms.stop().clone();
-        let idle = self.rooms.limits().idle;
-        let mut idle_at = Instant::now() + idle;
-        loop {
-            let stopping = stop.is_cancelled();
-            if stopping && self.batch.is_none() {
+/// Serves until there is a reason to end, which the remaining sessions are told.
+async fn serve(engine: &mut Option<Engine>, number: u64, inbox: &mut Inbox) -> Result<End, Error> {
+    let gone = || Error::new(Code::Internal, "the room's work is gone");
+    let room = engine.as_ref().ok_or_else(gone)?;
+    let (stop, idle) = (room.rooms.stop().clone(), room.rooms.limits().idle);
+    let mut idle_at = Instant::now() + idle;
+    loop {
+        let room = engine.as_mut().ok_or_else(gone)?;
+        let stopping = stop.is_cancelled();
+        let mut inputs = Vec::new();
+        if room.batch.is_none() {
+            if stopping {
                 return Ok(End::Stopping);
             }
-            let nobody = self.sessions.is_empty() && self.batch.is_none();
-            let mut inputs = Vec::new();
             tokio::select! {
                 biased;
-                answer = answer(&mut self.batch) => {
-                    let (disk, answer) = answer?;
-                    self.disk = Some(disk);
-                    inputs.push(PrimaryInput::Disk(answer));
-                }
-                Some(message) = inbox.messages.recv(), if !stopping => self.take(message, &mut inputs),
-                () = stop.cancelled(), if !stopping => continue,
-                () = sleep_until(idle_at), if nobody => {
-                    if self.rooms.retire_if_empty(&self.document, number, inbox) {
+                Some(message) = inbox.messages.recv() => room.take(message, &mut inputs),
+                () = stop.cancelled() => continue,
+                () = sleep_until(idle_at), if room.sessions.is_empty() => {
+                    if room.rooms.retire_if_empty(&room.document, number, inbox) {
                         return Ok(End::Closed);
                     }
                     continue;
                 }
             }
-            while !stopping
-                && inputs.len() < BURST
-                && let Ok(message) = inbox.messages.try_recv()
-            {
-                self.take(message, &mut inputs);
-            }
-            self.handle(inputs)?;
-            idle_at = Instant::now() + idle;
         }
+        while !stopping
+            && inputs.len() < BURST
+            && let Ok(message) = inbox.messages.try_recv()
+        {
+            room.take(message, &mut inputs);
+        }
+        work(engine, inputs).await?;
+        idle_at = Instant::now() + idle;
+    }
+}
+
+/// Takes one turn where it may block: a heavy mutation or a slow disk holds up its own document only.
+async fn work(engine: &mut Option<Engine>, inputs: Vec<PrimaryInput>) -> Result<(), Error> {
+    let Some(mut working) = engine.take() else { return Ok(()) };
+    let turn = spawn_blocking(move || {
+        // A room that panicked is dropped as a whole; what its sessions are told does not depend on its state.
+        let result = catch_unwind(AssertUnwindSafe(|| working.turn(inputs)));
+        (working, result)
+    });
+    let (working, result) =
+        turn.await.map_err(|_| Error::new(Code::Internal, "the room's work was given up"))?;
+    *engine = Some(working);
+    result.unwrap_or_else(|_| Err(Error::new(Code::Internal, "the room panicked")))
+}
+
+impl Engine {
+    async fn open(rooms: Rooms, document: DocumentId) -> Result<Self, Error> {
+        let mut entropy = [0; 32];
+        getrandom::fill(&mut entropy)
+            .map_err(|error| Error::new(Code::Internal, format!("no randomness: {error}")))?;
+        let opening = spawn_blocking(move || {
+            let disk = FileDisk::open(rooms.data(), &document, rooms.limits().lock)?;
+            let definition = rooms.definition().clone();
+            let machine = rooms.make(PrimaryConfig { document: document.clone(), definition, entropy })?;
+            let sessions = BTreeMap::new();
+            let counted = PrimaryCounts::default();
+            Ok(Self { rooms, document, machine, disk, sessions, batch: None, turn: 0, counted })
+        });
+        opening.await.map_err(|_| Error::new(Code::Internal, "opening the document's files panicked"))?
     }
 
     fn take(&mut self, message: ToRoom, inputs: &mut Vec<PrimaryInput>) {
         match message {
             ToRoom::Opened { session, hello, outbox } => {
-                let most = self.rooms.limits().sessions;
+                let most = self.rooms.limits().sessions_per_document;
                 if self.sessions.len() >= most {
                     let error = Error::new(Code::Limit, format!("the document has {most} sessions already"));
                     outbox.0.end(End::Refused(error));
@@ -176,12 +186,30 @@ impl Room {
         }
     }
 
-    /// Lets the machine take the inputs and does what it wants done.
+    /// Lets the machine take the inputs, and does what it wants done up to one batch of disk operations; what comes
+    /// meanwhile is for the next turn.
+    fn turn(&mut self, inputs: Vec<PrimaryInput>) -> Result<(), Error> {
+        if !inputs.is_empty() {
+            self.handle(inputs)?;
+        }
+        if let Some(batch) = self.batch.take() {
+            let flushes = batch.ops.iter().any(|op| matches!(op, DiskOp::Flush { .. }));
+            let start = Instant::now();
+            let answer = self.disk.run(batch);
+            if flushes {
+                self.rooms.metrics().flush.observe(start.elapsed());
+            }
+            self.handle(vec![PrimaryInput::Disk(answer)])?;
+        }
+        Ok(())
+    }
+
     fn handle(&mut self, mut inputs: Vec<PrimaryInput>) -> Result<(), Error> {
         while !inputs.is_empty() {
             self.turn += 1;
             let mut effects = Vec::new();
             self.machine.handle(now(), std::mem::take(&mut inputs), &mut effects);
+            self.count();
             for effect in effects {
                 match effect {
                     PrimaryEffect::Send { session, frame } => {
@@ -197,7 +225,10 @@ impl Room {
                             outbox.0.end(End::Closed);
                         }
                     }
-                    PrimaryEffect::Disk(batch) => self.start(batch),
+                    PrimaryEffect::Disk(batch) => {
+                        let before = self.batch.replace(batch);
+                        assert!(before.is_none(), "BUG: a batch was given while another was unanswered");
+                    }
                     PrimaryEffect::Fail(error) => return Err(error),
                 }
             }
@@ -205,37 +236,14 @@ impl Room {
         Ok(())
     }
 
-    /// Runs the batch where blocking is allowed; what comes meanwhile forms the next one.
-    fn start(&mut self, batch: DiskBatch) {
-        let mut disk = self.disk.take().expect("BUG: a batch was given while another was unanswered");
-        self.batch = Some(spawn_blocking(move || {
-            let answer = disk.run(batch);
-            (disk, answer)
-        }));
+    fn count(&mut self) {
+        let before = std::mem::replace(&mut self.counted, self.machine.counts());
+        self.rooms.metrics().decided(before, self.counted);
     }
-
-    /// Gives the files back; a batch that is under way is waited for.
-    async fn close(mut self) {
-        if self.batch.is_some() {
-            // Whether it succeeds matters to nobody: nothing of it was told.
-            let _ = answer(&mut self.batch).await;
-        }
-    }
-}
-
-/// The answer of the batch under way; never, if there is none.
-async fn answer(
-    batch: &mut Option<JoinHandle<(FileDisk, DiskAnswer)>>,
-) -> Result<(FileDisk, DiskAnswer), Error> {
-    let Some(running) = batch else { return std::future::pending().await };
-    let result = running.await;
-    *batch = None;
-    result.map_err(|_| Error::new(Code::Internal, "a batch of disk operations panicked"))
 }
 
 fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(app::now().as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use offprint_core::Primary;
 use offprint_core::host::{PrimaryConfig, PrimaryEffect, PrimaryInput};
+use offprint_core::{Primary, PrimaryCounts};
 use offprint_protocol::message::Hello;
 use offprint_protocol::{Code, Definition, DocumentId, Error, SessionNo};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -14,17 +14,27 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Limits;
+use crate::metrics::Metrics;
 use crate::outbox::{Attached, Outbox};
 use crate::room::{self, Inbox};
 
 /// What a room runs: the core's [`Primary`], or in tests something that fails in ways a primary should not.
 pub(crate) trait Machine: Send {
     fn handle(&mut self, now: u64, inputs: Vec<PrimaryInput>, effects: &mut Vec<PrimaryEffect>);
+
+    /// What it has done so far.
+    fn counts(&self) -> PrimaryCounts {
+        PrimaryCounts::default()
+    }
 }
 
 impl Machine for Primary {
     fn handle(&mut self, now: u64, inputs: Vec<PrimaryInput>, effects: &mut Vec<PrimaryEffect>) {
         Primary::handle(self, now, inputs, effects);
+    }
+
+    fn counts(&self) -> PrimaryCounts {
+        Primary::counts(self)
     }
 }
 
@@ -53,6 +63,7 @@ struct Shared {
     stop: CancellationToken,
     tasks: TaskTracker,
     numbers: AtomicU64,
+    metrics: Metrics,
 }
 
 /// The way into an open room.
@@ -87,6 +98,7 @@ impl Rooms {
             stop,
             tasks: TaskTracker::new(),
             numbers: AtomicU64::new(1),
+            metrics: Metrics::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -96,7 +108,8 @@ impl Rooms {
         self.shared.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands the session to its document's room, which is opened if it is not; fails when the server stops.
+    /// Hands the session to its document's room, which is opened if it is not; fails when the server stops or
+    /// too many are open.
     pub(crate) fn join(&self, hello: Hello, outbox: &Outbox) -> Result<Place, Error> {
         let session = SessionNo(self.number());
         let document = hello.document.clone();
@@ -104,6 +117,10 @@ impl Rooms {
         // Checked under the lock: a room made now is seen by whoever waits for all rooms to end.
         if self.shared.stop.is_cancelled() {
             return Err(Error::new(Code::Closed, "the server stops"));
+        }
+        let most = self.shared.limits.rooms;
+        if open.len() >= most && !open.contains_key(&document) {
+            return Err(Error::new(Code::Limit, format!("the server has {most} documents open already")));
         }
         let mut message =
             ToRoom::Opened { session, hello: Box::new(hello), outbox: Attached(outbox.clone()) };
@@ -188,7 +205,10 @@ impl Rooms {
         (self.shared.make)(config)
     }
 
-    #[cfg(test)]
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.open().len()
     }

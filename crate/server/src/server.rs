@@ -5,20 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io};
 
-use axum::Router;
 use axum::extract::{State, WebSocketUpgrade};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use offprint_core::Primary;
 use offprint_protocol::message::MAX_FRAME;
 use tokio::net::{TcpListener, lookup_host};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
 use crate::check_definition::check_definition;
 use crate::config::Config;
+use crate::connections::{self, Stranger};
 use crate::origin::Origins;
 use crate::rooms::{MakeMachine, Rooms};
 use crate::session;
@@ -29,11 +31,17 @@ pub use tokio_util::sync::CancellationToken as StopToken;
 
 /// How long a stopping server waits for clients to hear of it; their documents are safe by then.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// How much of a websocket is read at once: what every idle session costs.
+const READ_BUFFER: usize = 4 << 10;
+/// How many connections the address for metrics takes.
+const WATCHERS: usize = 64;
 
 /// A server that listens.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
+    /// The listener for metrics, if they have one of their own.
+    watched: Option<(TcpListener, SocketAddr)>,
     app: Arc<App>,
     stop: StopToken,
 }
@@ -43,32 +51,47 @@ impl Server {
     /// or if other machines could connect without a token.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         check_definition(&config.definition).map_err(StartError::BadDefinition)?;
-        Self::bind_with(config, Box::new(|config| Ok(Box::new(Primary::new(config)?)))).await
+        let limits = config.limits.of_primary();
+        let make: MakeMachine = Box::new(move |config| Ok(Box::new(Primary::new(config)?.limited(limits))));
+        Self::bind_with(config, make).await
     }
 
     pub(crate) async fn bind_with(config: Config, make: MakeMachine) -> Result<Self, StartError> {
-        let Config { definition, data, listen, origins, auth, limits } = config;
+        let Config { definition, data, listen, origins, auth, metrics, limits } = config;
         let origins = Origins::new(&origins)?;
-        let cannot_listen = |source: io::Error| StartError::Listen { address: listen.clone(), source };
-        let addresses: Vec<SocketAddr> = lookup_host(&listen).await.map_err(cannot_listen)?.collect();
+        let addresses = resolve(&listen).await?;
         if auth.is_none()
             && let Some(address) = addresses.iter().find(|address| !address.ip().is_loopback())
         {
             return Err(StartError::NotLoopback(*address));
         }
         fs::create_dir_all(&data).map_err(|source| StartError::Data { path: data.clone(), source })?;
-        let listener = TcpListener::bind(addresses.as_slice()).await.map_err(cannot_listen)?;
-        let address = listener.local_addr().map_err(cannot_listen)?;
+        let (listener, address) = open(&listen, &addresses).await?;
+        let watched = match metrics {
+            Some(text) => Some(open(&text, &resolve(&text).await?).await?),
+            None => None,
+        };
         let stop = StopToken::new();
-        let hash = definition.hash();
-        let rooms = Rooms::new(data, definition, limits, make, stop.clone());
-        let app = Arc::new(App { rooms, hash, origins, auth, sessions: TaskTracker::new() });
-        Ok(Self { listener, address, app, stop })
+        let app = Arc::new(App {
+            hash: definition.hash(),
+            origins,
+            auth,
+            sessions: TaskTracker::new(),
+            session_places: Arc::new(Semaphore::new(limits.sessions)),
+            stranger_places: Arc::new(Semaphore::new(limits.handshakes)),
+            rooms: Rooms::new(data, definition, limits, make, stop.clone()),
+        });
+        Ok(Self { listener, address, watched, app, stop })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it tells its metrics, if that is an address of its own.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.watched.as_ref().map(|(_, address)| *address)
     }
 
     /// Ends [`Server::run`] when cancelled.
@@ -77,40 +100,79 @@ impl Server {
     }
 
     /// Serves until it is stopped: what is being written is finished, clients are told, sockets are closed.
-    pub async fn run(self) -> io::Result<()> {
-        let router = Router::new()
-            .route("/sync", get(sync))
-            .route("/healthz", get(healthz))
-            .with_state(self.app.clone());
-        let serving =
-            axum::serve(self.listener, router).with_graceful_shutdown(self.stop.clone().cancelled_owned());
-        let mut serving = tokio::spawn(serving.into_future());
-        let mut result = Ok(());
-        tokio::select! {
-            () = self.stop.cancelled() => {}
-            // It ends by itself only if it cannot go on.
-            ended = &mut serving => result = ended.map_err(io::Error::other).flatten(),
+    pub async fn run(self) {
+        let Self { listener, watched, app, stop, .. } = self;
+        let patience = app.rooms.limits().hello;
+        let health = Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz));
+        let watching = health.clone().route("/metrics", get(metrics)).with_state(app.clone());
+        let mut router = health.route("/sync", get(sync));
+        if app.auth.is_none() && watched.is_none() {
+            router = router.route("/metrics", get(metrics));
         }
-        self.stop.cancel();
-        self.app.rooms.ended().await;
-        self.app.sessions.close();
-        let _ = timeout(FAREWELL, self.app.sessions.wait()).await;
-        serving.abort();
-        result
+        let router = router.with_state(app.clone());
+        let places = app.stranger_places.clone();
+        let serving = tokio::spawn(connections::serve(listener, router, places, patience, stop.clone()));
+        let watched = watched.map(|(listener, _)| {
+            let places = Arc::new(Semaphore::new(WATCHERS));
+            tokio::spawn(connections::serve(listener, watching, places, patience, stop.clone()))
+        });
+        stop.cancelled().await;
+        app.rooms.ended().await;
+        app.sessions.close();
+        let _ = timeout(FAREWELL, app.sessions.wait()).await;
+        for task in [Some(serving), watched].into_iter().flatten() {
+            let _ = task.await;
+        }
     }
 }
 
+async fn resolve(listen: &str) -> Result<Vec<SocketAddr>, StartError> {
+    let addresses = lookup_host(listen).await.map_err(|source| cannot_listen(listen, source))?;
+    Ok(addresses.collect())
+}
+
+async fn open(listen: &str, addresses: &[SocketAddr]) -> Result<(TcpListener, SocketAddr), StartError> {
+    let listener = TcpListener::bind(addresses).await.map_err(|source| cannot_listen(listen, source))?;
+    let address = listener.local_addr().map_err(|source| cannot_listen(listen, source))?;
+    Ok((listener, address))
+}
+
+fn cannot_listen(listen: &str, source: io::Error) -> StartError {
+    StartError::Listen { address: listen.to_owned(), source }
+}
+
+/// The process lives.
 async fn healthz() -> &'static str {
     "ok\n"
 }
 
-async fn sync(State(app): State<Arc<App>>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
+/// Documents can be opened.
+async fn readyz(State(app): State<Arc<App>>) -> Response {
+    match app.rooms.stop().is_cancelled() {
+        false => "ok\n".into_response(),
+        true => (StatusCode::SERVICE_UNAVAILABLE, "the server stops\n").into_response(),
+    }
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics()).into_response()
+}
+
+async fn sync(
+    State(app): State<Arc<App>>,
+    Extension(stranger): Extension<Stranger>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     if let Err(error) = app.origins.check(headers.get(header::ORIGIN)) {
         tracing::warn!(code = error.code.as_str(), "an origin is refused");
+        app.rooms.metrics().refused(error.code);
         return (StatusCode::FORBIDDEN, format!("{error}\n")).into_response();
     }
+    let most = app.rooms.limits().message.min(MAX_FRAME);
     // The extension that would compress frames is never negotiated.
-    upgrade.max_frame_size(MAX_FRAME).max_message_size(MAX_FRAME).on_upgrade(move |socket| async move {
-        app.sessions.track_future(session::run(socket, &app)).await;
+    let upgrade = upgrade.max_frame_size(most).max_message_size(most).read_buffer_size(READ_BUFFER);
+    upgrade.on_upgrade(move |socket| async move {
+        app.sessions.track_future(session::run(socket, &app, stranger)).await;
     })
 }

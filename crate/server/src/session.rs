@@ -7,15 +7,18 @@ use axum::body::Bytes;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
-use offprint_protocol::message::{ClientMessage, MAX_FRAME, ServerMessage};
+use offprint_protocol::message::{ClientMessage, ServerMessage};
 use offprint_protocol::{Code, Decode, Encode, Error};
-use tokio::time::{interval, sleep, timeout};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_tungstenite::tungstenite;
 
 use crate::app::{App, now};
 use crate::auth::{self, Access, Pass};
+use crate::connections::Stranger;
 use crate::handshake::{check_served, read_hello};
 use crate::outbox::{End, Next, Outbox};
+use crate::pace::Pace;
 use crate::rooms::{Place, Rooms};
 
 /// How long a client may take to hear why its session ends, and to close its side.
@@ -30,12 +33,12 @@ enum Said {
 }
 
 /// Holds the conversation until either side ends it.
-pub(crate) async fn run(socket: WebSocket, app: &App) {
+pub(crate) async fn run(socket: WebSocket, app: &App, stranger: Stranger) {
     let rooms = &app.rooms;
     let (sink, mut stream) = socket.split();
     let outbox = Outbox::new(rooms.limits().outbox);
     {
-        let mut listening = pin!(listen(&mut stream, app, &outbox));
+        let mut listening = pin!(listen(&mut stream, app, stranger, &outbox));
         let mut writing = pin!(write(sink, rooms, &outbox));
         tokio::select! {
             end = &mut listening => {
@@ -51,7 +54,7 @@ pub(crate) async fn run(socket: WebSocket, app: &App) {
 }
 
 /// Takes what the client says to the room, and gives the reason why that ended.
-async fn listen(stream: &mut SplitStream<WebSocket>, app: &App, outbox: &Outbox) -> End {
+async fn listen(stream: &mut SplitStream<WebSocket>, app: &App, stranger: Stranger, outbox: &Outbox) -> End {
     let rooms = &app.rooms;
     let limits = rooms.limits();
     let stop = rooms.stop();
@@ -59,7 +62,7 @@ async fn listen(stream: &mut SplitStream<WebSocket>, app: &App, outbox: &Outbox)
         first = timeout(limits.hello, hear(stream)) => first,
         () = stop.cancelled() => return End::Stopping,
     };
-    let (place, access, pass) = match first {
+    let admitted = match first {
         Err(_) => {
             let seconds = limits.hello.as_secs_f32();
             return End::Refused(Error::new(Code::BadState, format!("no hello came within {seconds} s")));
@@ -71,43 +74,58 @@ async fn listen(stream: &mut SplitStream<WebSocket>, app: &App, outbox: &Outbox)
             Err(error) => return End::Refused(error),
         },
     };
+    // Let in: the place is for the next stranger.
+    drop(stranger);
     let expiry = async {
-        match pass.remaining(now()) {
+        match admitted.pass.remaining(now()) {
             Some(remaining) => sleep(remaining).await,
             None => std::future::pending().await,
         }
     };
     tokio::select! {
-        end = converse(stream, limits.ping * 3, &place, access) => end,
+        end = converse(stream, rooms, &admitted) => end,
         () = expiry => End::Refused(auth::expired()),
     }
 }
 
+/// What a client has once it is let in.
+struct Admitted {
+    place: Place,
+    access: Access,
+    pass: Pass,
+    _session: OwnedSemaphorePermit,
+}
+
 /// Lets the client into its document's room, if its first frame says what it has to.
-fn admit(frame: &[u8], app: &App, outbox: &Outbox) -> Result<(Place, Access, Pass), Error> {
+fn admit(frame: &[u8], app: &App, outbox: &Outbox) -> Result<Admitted, Error> {
     let hello = read_hello(frame)?;
     let pass = app.check_token(&hello.token)?;
     let access = pass.access(&hello.document)?;
     check_served(&hello, &app.rooms.definition().name, &app.hash)?;
-    Ok((app.rooms.join(hello, outbox)?, access, pass))
+    let session = app.take_place()?;
+    let place = app.rooms.join(hello, outbox)?;
+    Ok(Admitted { place, access, pass, _session: session })
 }
 
 /// Hands the client's frames to the room; a session that may only read ends when it pushes, and its client keeps what
 /// it wanted to push.
-async fn converse(
-    stream: &mut SplitStream<WebSocket>,
-    silence: Duration,
-    place: &Place,
-    access: Access,
-) -> End {
+async fn converse(stream: &mut SplitStream<WebSocket>, rooms: &Rooms, admitted: &Admitted) -> End {
+    let Admitted { place, access, .. } = admitted;
+    let limits = rooms.limits();
+    let mut pace = Pace::new(limits.rate, Instant::now());
     loop {
         // A live client answers pings, which `hear` takes for a sign of life.
-        match hear_within(stream, silence).await {
+        match hear_within(stream, limits.ping * 3).await {
             Said::Frame(frame) => {
-                if access < Access::Write
+                if *access < Access::Write
                     && matches!(ClientMessage::from_bytes(&frame), Ok(ClientMessage::Push(_)))
                 {
                     return End::Refused(auth::read_only());
+                }
+                rooms.metrics().received.add(frame.len() as u64);
+                let wait = pace.take(Instant::now());
+                if !wait.is_zero() {
+                    sleep(wait).await;
                 }
                 if !place.frame(frame.into()).await {
                     return std::future::pending().await;
@@ -151,7 +169,7 @@ fn understand(next: Option<Result<Message, axum::Error>>) -> Option<Said> {
         }
         Some(Err(error)) => match error.into_inner().downcast_ref() {
             Some(tungstenite::Error::Capacity(_)) => {
-                Said::Wrong(Error::new(Code::Limit, format!("a frame exceeds {MAX_FRAME} bytes")))
+                Said::Wrong(Error::new(Code::Limit, "a frame is longer than one may be"))
             }
             Some(tungstenite::Error::Protocol(
                 tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
@@ -182,12 +200,18 @@ async fn write(mut sink: SplitSink<WebSocket, Message>, rooms: &Rooms, outbox: &
             biased;
             () = outbox.until_cut() => {}
             sent = timeout(limits.stall, sink.send(message)) => match sent {
-                Ok(Ok(())) => outbox.wrote(bytes),
+                Ok(Ok(())) => {
+                    outbox.wrote(bytes);
+                    rooms.metrics().sent.add(bytes as u64);
+                }
                 Ok(Err(_)) => return,
                 Err(_) => outbox.cut(Error::new(Code::Limit, "the session does not read")),
             },
         }
     };
+    if let End::Refused(error) = &end {
+        rooms.metrics().refused(error.code);
+    }
     let _ = timeout(GOODBYE, say_goodbye(&mut sink, end)).await;
 }
 

@@ -120,6 +120,7 @@ async fn with_tokens_the_server_may_be_reached_from_other_machines() {
         listen: "0.0.0.0:0".into(),
         origins: vec![],
         auth: Some(Auth::load(&[source], None, None).unwrap()),
+        metrics: None,
         limits: Limits { hello: Duration::from_secs(1), ..Limits::default() },
     };
     offprint_server::Server::bind(config).await.unwrap();

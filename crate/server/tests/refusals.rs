@@ -220,19 +220,6 @@ async fn pages_of_other_sites_are_kept_out() {
     }
 }
 
-#[tokio::test]
-async fn health_is_told_over_http_and_unknown_paths_are_not_found() {
-    let (server, _data) = running().await;
-    for (path, status) in [("/healthz", "HTTP/1.1 200"), ("/", "HTTP/1.1 404"), ("/sync", "HTTP/1.1 400")] {
-        let mut stream = TcpStream::connect(server.address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with(status), "{path}: {answer}");
-    }
-}
-
 async fn does_not_start(change: impl FnOnce(&mut Config)) -> StartError {
     let data = tempfile::tempdir().unwrap();
     let mut config = Config {
@@ -241,6 +228,7 @@ async fn does_not_start(change: impl FnOnce(&mut Config)) -> StartError {
         listen: "127.0.0.1:0".into(),
         origins: vec![],
         auth: None,
+        metrics: None,
         limits: Limits::default(),
     };
     change(&mut config);

@@ -1,5 +1,6 @@
 //! Rooms around a machine that fails in ways the core's primary should not.
 
+use std::sync::{Barrier, LazyLock};
 use std::time::Duration;
 
 use offprint_core::disk::{BatchNo, DiskBatch, DiskOp, FileName};
@@ -16,6 +17,9 @@ use crate::config::Limits;
 use crate::file_disk::FileDisk;
 use crate::outbox::{End, Next, Outbox};
 use crate::rooms::{Machine, Place, Rooms};
+
+/// Who is told to block waits for it.
+static GATE: LazyLock<Barrier> = LazyLock::new(|| Barrier::new(2));
 
 /// Greets with `hi`, echoes, and does what some frames say.
 #[derive(Default)]
@@ -40,10 +44,14 @@ impl Machine for Puppet {
                 PrimaryInput::SessionClosed { session } => self.sessions.retain(|other| *other != session),
                 PrimaryInput::SessionFrame { session, frame } => match frame.as_slice() {
                     b"panic" => panic!("told to"),
+                    b"block" => {
+                        GATE.wait();
+                    }
                     b"fail" => more.push(PrimaryEffect::Fail(Error::new(Code::Corrupt, "told to"))),
                     b"close" => more.push(PrimaryEffect::Close { session }),
                     b"flood" => self.sessions.iter().for_each(|other| send(*other, &[0; 1 << 20])),
                     b"write" => {
+                        send(session, b"writing");
                         self.batches += 1;
                         self.writing = Some(session);
                         let bytes = vec![1; 8 << 20];
@@ -164,6 +172,24 @@ async fn a_panic_ends_the_room_and_the_next_hello_opens_the_document_again() {
 }
 
 #[tokio::test]
+async fn a_document_that_computes_for_long_holds_up_no_other() {
+    let house = house(never_idle());
+    // There is one thread for everything that does not block: this one.
+    let (busy, busy_outbox) = house.joined("a").await;
+    let (other, other_outbox) = house.joined("b").await;
+    say(&busy, b"block").await;
+    say(&busy, b"done").await;
+    for _ in 0..100 {
+        say(&other, b"still here").await;
+        assert_eq!(frame(&other_outbox).await, b"still here");
+    }
+    house.joined("c").await;
+    assert_eq!(busy_outbox.queued(), 0);
+    tokio::task::spawn_blocking(|| GATE.wait());
+    assert_eq!(frame(&busy_outbox).await, b"done");
+}
+
+#[tokio::test]
 async fn a_document_that_fails_tells_its_sessions_and_can_be_opened_again() {
     let house = house(never_idle());
     let (place, outbox) = house.joined("a").await;
@@ -210,7 +236,7 @@ async fn sessions_that_come_while_a_room_is_leaving_are_not_lost() {
 
 #[tokio::test]
 async fn one_session_too_many_is_refused() {
-    let house = house(Limits { sessions: 1, ..never_idle() });
+    let house = house(Limits { sessions_per_document: 1, ..never_idle() });
     let (first, _outbox) = house.joined("a").await;
     let (_second, outbox) = house.join("a");
     assert_eq!(refusal(&outbox).await, Code::Limit);
@@ -250,8 +276,7 @@ async fn stopping_finishes_what_is_being_written_and_turns_everybody_away() {
     let (place, outbox) = house.joined("a").await;
     let (_idle, idle_outbox) = house.joined("b").await;
     say(&place, b"write").await;
-    say(&place, b"next").await;
-    assert_eq!(frame(&outbox).await, b"next");
+    assert_eq!(frame(&outbox).await, b"writing");
     house.stop.cancel();
     house.rooms.ended().await;
     assert_eq!(frame(&outbox).await, b"written");

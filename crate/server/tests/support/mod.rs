@@ -13,6 +13,7 @@ use offprint_protocol::message::{CatchUp, ClientMessage, Hello, ServerMessage, W
 use offprint_protocol::*;
 use offprint_server::{Auth, Config, Limits, Server, StopToken};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -45,7 +46,7 @@ pub(crate) fn definition() -> Definition {
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     stop: StopToken,
-    task: JoinHandle<std::io::Result<()>>,
+    task: JoinHandle<()>,
 }
 
 impl Running {
@@ -57,7 +58,8 @@ impl Running {
         let listen = "127.0.0.1:0".into();
         let origins = vec!["https://app.example.com".into()];
         let data = data.to_owned();
-        let config = Config { definition: definition(), data, listen, origins, auth, limits };
+        let metrics = None;
+        let config = Config { definition: definition(), data, listen, origins, auth, metrics, limits };
         let server = Server::bind(config).await.unwrap();
         let (address, stop) = (server.address(), server.stop_token());
         Self { address, stop, task: tokio::spawn(server.run()) }
@@ -65,7 +67,7 @@ impl Running {
 
     pub(crate) async fn stop(self) {
         self.stop.cancel();
-        timeout(PATIENCE, self.task).await.expect("the server does not stop").unwrap().unwrap();
+        timeout(PATIENCE, self.task).await.expect("the server does not stop").unwrap();
     }
 }
 
@@ -339,4 +341,50 @@ pub(crate) fn add(seq: u64, text: &str) -> Mutation {
 
 pub(crate) fn push(mutations: impl IntoIterator<Item = Mutation>) -> ClientMessage {
     ClientMessage::Push(mutations.into_iter().collect())
+}
+
+/// The status and the body of a GET; `headers` are whole lines.
+pub(crate) async fn get(address: SocketAddr, path: &str, headers: &str) -> (u16, String) {
+    let (status, body) = request(address, "GET", path, headers, b"").await;
+    (status, String::from_utf8(body).unwrap())
+}
+
+/// The status and the body of the answer; `headers` are whole lines.
+pub(crate) async fn request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &[u8],
+) -> (u16, Vec<u8>) {
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n"
+    );
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body).await.unwrap();
+    let mut answer = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("no answer").unwrap();
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n").expect("no head") + 4;
+    let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let mut body = answer[end..].to_vec();
+    if head.to_lowercase().contains("transfer-encoding: chunked") {
+        body = unchunk(&body);
+    }
+    (status, body)
+}
+
+fn unchunk(mut rest: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    loop {
+        let end = rest.windows(2).position(|two| two == b"\r\n").expect("the body is cut off");
+        let length = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap(), 16).unwrap();
+        if length == 0 {
+            return body;
+        }
+        body.extend_from_slice(&rest[end + 2..end + 2 + length]);
+        rest = &rest[end + 2 + length + 2..];
+    }
 }
