@@ -12,8 +12,10 @@ use axum::routing::get;
 use axum::{Extension, Router};
 use offprint_core::Primary;
 use offprint_protocol::message::MAX_FRAME;
+use offprint_protocol::{Code, Error};
 use tokio::net::{TcpListener, lookup_host};
 use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
@@ -21,6 +23,7 @@ use crate::app::App;
 use crate::check_definition::check_definition;
 use crate::config::Config;
 use crate::connections::{self, Stranger};
+use crate::data_lock::DataLock;
 use crate::origin::Origins;
 use crate::rooms::{MakeMachine, Rooms};
 use crate::session;
@@ -44,6 +47,7 @@ pub struct Server {
     watched: Option<(TcpListener, SocketAddr)>,
     app: Arc<App>,
     stop: StopToken,
+    lock: DataLock,
 }
 
 impl Server {
@@ -66,6 +70,10 @@ impl Server {
             return Err(StartError::NotLoopback(*address));
         }
         fs::create_dir_all(&data).map_err(|source| StartError::Data { path: data.clone(), source })?;
+        let (path, patience) = (data.clone(), limits.lock);
+        let lock = spawn_blocking(move || DataLock::alone(&path, patience)).await;
+        let lock = lock.map_err(|_| Error::new(Code::Internal, "locking the data directory panicked"));
+        let lock = lock.flatten().map_err(StartError::DataInUse)?;
         let (listener, address) = open(&listen, &addresses).await?;
         let watched = match metrics {
             Some(text) => Some(open(&text, &resolve(&text).await?).await?),
@@ -81,7 +89,7 @@ impl Server {
             stranger_places: Arc::new(Semaphore::new(limits.handshakes)),
             rooms: Rooms::new(data, definition, limits, make, stop.clone()),
         });
-        Ok(Self { listener, address, watched, app, stop })
+        Ok(Self { listener, address, watched, app, stop, lock })
     }
 
     /// Where it listens.
@@ -101,7 +109,7 @@ impl Server {
 
     /// Serves until it is stopped: what is being written is finished, clients are told, sockets are closed.
     pub async fn run(self) {
-        let Self { listener, watched, app, stop, .. } = self;
+        let Self { listener, watched, app, stop, lock, .. } = self;
         let patience = app.rooms.limits().hello;
         let health = Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz));
         let watching = health.clone().route("/metrics", get(metrics)).with_state(app.clone());
@@ -118,6 +126,8 @@ impl Server {
         });
         stop.cancelled().await;
         app.rooms.ended().await;
+        // Every document is closed: the next server may have them while clients hear that this one stops.
+        drop(lock);
         app.sessions.close();
         let _ = timeout(FAREWELL, app.sessions.wait()).await;
         for task in [Some(serving), watched].into_iter().flatten() {

@@ -62,6 +62,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// Another server, or a command, has the directory for documents.
+    #[error("{0}")]
+    DataInUse(Error),
     /// The directory for documents cannot be had.
     #[error("cannot use {} for documents: {source}", path.display())]
     Data {

@@ -163,19 +163,25 @@ async fn a_stranger_with_a_known_client_id_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_second_server_on_the_same_directory_is_blocked_document_by_document() {
-    let data = tempfile::tempdir().unwrap();
-    let limits = Limits { lock: Duration::from_millis(10), ..Limits::default() };
-    let first = Running::start(data.path(), limits.clone()).await;
-    let second = Running::start(data.path(), limits).await;
+async fn a_second_server_on_the_same_directory_does_not_start_until_the_first_is_gone() {
+    let (first, data) = running().await;
     let mut copy = Copy::new("a", 1);
     let _held = copy.connect(first.address).await;
-    let mut socket = Socket::open(second.address).await;
-    socket.send(&ClientMessage::Hello(copy.hello.clone())).await;
-    socket.is_closed_with("blocked").await;
-    Copy::new("b", 1).connect(second.address).await;
+    let config = || Config {
+        definition: definition(),
+        data: data.path().to_owned(),
+        listen: "127.0.0.1:0".into(),
+        origins: vec![],
+        auth: None,
+        metrics: None,
+        limits: Limits { lock: Duration::from_millis(10), ..Limits::default() },
+    };
+    match Server::bind(config()).await {
+        Err(StartError::DataInUse(error)) => assert_eq!(error.code, Code::Blocked),
+        other => panic!("{:?}", other.err()),
+    }
     first.stop().await;
-    Copy::new("a", 1).connect(second.address).await;
+    Server::bind(config()).await.unwrap();
 }
 
 #[tokio::test]

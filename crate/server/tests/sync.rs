@@ -105,7 +105,7 @@ async fn documents_know_nothing_of_each_other() {
         copies.iter().map(|copy| copy.hello.position.unwrap().journal).collect();
     assert_eq!(journals.len(), copies.len());
     server.stop().await;
-    assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), copies.len());
+    assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), copies.len() + 1, "and the lock");
 }
 
 #[tokio::test]

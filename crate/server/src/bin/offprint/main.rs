@@ -1,11 +1,14 @@
 //! `offprint`: serves documents.
 
+mod documents;
 mod serve;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::documents::{OneFile, Several};
 
 /// SQLite documents: local first, shared, synchronised.
 #[derive(Debug, Parser)]
@@ -19,12 +22,25 @@ struct Arguments {
 enum Command {
     /// Serves the documents of one definition.
     Serve(Box<serve::Serve>),
+    /// Writes a document to a new SQLite file.
+    Export(OneFile),
+    /// Makes a new document of a SQLite file, which is not changed. `PRAGMA user_version` in it says how many of the
+    /// definition's migrations it has had.
+    Import(OneFile),
+    /// Prints where documents stand: position, sizes, clients.
+    Inspect(Several),
+    /// Checks documents: heads, logs, checksums, and SQLite's own integrity_check.
+    Verify(Several),
 }
 
 fn main() -> ExitCode {
     let Arguments { command } = Arguments::parse();
     let result = match command {
         Command::Serve(arguments) => serve::serve(*arguments),
+        Command::Export(arguments) => documents::run_export(arguments),
+        Command::Import(arguments) => documents::run_import(arguments),
+        Command::Inspect(arguments) => documents::run_inspect(arguments),
+        Command::Verify(arguments) => documents::run_verify(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
