@@ -31,11 +31,13 @@ export type AttachmentSettings = {
   workers: WorkerFactory;
   wasmUrl: string | null;
   memory: boolean;
+  takeServers: boolean;
 };
 
 const NOT_YET: Status = Object.freeze({
   ready: false,
   lsn: 0,
+  local: false,
   pending: 0,
   progress: null,
   connection: "none",
@@ -66,6 +68,10 @@ class Deferred {
 const isOnTheWay = ({ kind, reason }: Status["storage"]) =>
   reason?.code === "blocked" || (kind !== "none" && reason?.code === "storage_unavailable");
 
+/** Whether the server has yet to say if it takes over the history that this device made by itself. */
+const awaitsVerdict = ({ local, connection, connectionProblem }: Status) =>
+  local && connectionProblem === null && connection !== "online";
+
 const within = (limit: number, promise: Promise<unknown>) =>
   Promise.race([promise, new Promise((resolve) => setTimeout(resolve, limit))]);
 
@@ -83,6 +89,7 @@ export class Attachment {
   readonly #opened = new Deferred();
   #status = NOT_YET;
   #awake = true;
+  #takesServers = false;
   #closed: OffprintError | undefined;
   #closing: Promise<void> | undefined;
   #releaseLock: (() => void) | undefined;
@@ -302,10 +309,22 @@ export class Attachment {
     this.#lender.stop();
   }
 
+  #settleOpened(status: Status): void {
+    const { server, takeServers } = this.#settings;
+    if (server !== null && awaitsVerdict(status)) return;
+    const problem = status.connectionProblem;
+    if (server === null || !status.local || problem?.code !== "diverged") this.#opened.resolve();
+    else if (!takeServers) this.#opened.reject(OffprintError.from(problem));
+    else if (!this.#takesServers) {
+      this.#takesServers = true;
+      this.#requests.ask("takeServers").catch(() => undefined);
+    }
+  }
+
   #setStatus(status: Status): void {
     this.#status = status;
     const { ready, storage } = status;
-    if (ready) this.#opened.resolve();
+    if (ready) this.#settleOpened(status);
     // Held is not absent: a document that somebody else holds is waited for.
     else if (storage.reason && !isOnTheWay(storage)) this.#opened.reject(OffprintError.from(storage.reason));
     for (const listener of [...this.#listeners]) attempt(() => listener(status));

@@ -17,6 +17,11 @@ export type OpenOptions = WorkerOptions & {
    * `"memory"` the document is there until its last tab closes, and `status.storage.durable` is false.
    */
   fallback?: "memory" | undefined;
+  /**
+   * What to do where this device made a history of its own, without a server, and the server has another: without it
+   * `open` fails with `diverged` and nothing is changed; with `"takeServers"` the device's is given up for the server's.
+   */
+  onDiverged?: "takeServers" | undefined;
   /** Called with each status, also while the document is still being opened (`blocked`, say). */
   onStatus?: ((status: Status) => void) | undefined;
   /** Gives up opening. */
@@ -81,6 +86,7 @@ export async function open<D extends DocumentDefinition>(
     workers: workersOf(options),
     wasmUrl: wasmUrl === undefined ? null : new URL(wasmUrl, location.href).href,
     memory: options.fallback === "memory",
+    takeServers: options.onDiverged === "takeServers",
   });
   const giveUp = () =>
     attachment.abandon(new OffprintError("closed", "opening was given up", { cause: signal?.reason }));

@@ -9,7 +9,7 @@ export type SqlValue = null | number | bigint | string | boolean | Uint8Array;
 /**
  * What went wrong, as a stable word.
  */
-export type Code = "bad_document_id" | "bad_definition" | "definition_mismatch" | "unknown_mutator" | "bad_argument" | "too_large" | "sql" | "constraint" | "forbidden" | "nondeterministic" | "bad_frame" | "bad_state" | "unsupported_version" | "unauthorized" | "sequence_gap" | "history_mismatch" | "corrupt" | "superseded" | "quota" | "disk" | "storage_cleared" | "pending" | "storage_unavailable" | "blocked" | "closed" | "unreachable" | "limit" | "internal";
+export type Code = "bad_document_id" | "bad_definition" | "definition_mismatch" | "unknown_mutator" | "bad_argument" | "too_large" | "sql" | "constraint" | "forbidden" | "nondeterministic" | "bad_frame" | "bad_state" | "unsupported_version" | "unauthorized" | "sequence_gap" | "history_mismatch" | "diverged" | "corrupt" | "superseded" | "quota" | "disk" | "storage_cleared" | "pending" | "storage_unavailable" | "blocked" | "closed" | "unreachable" | "limit" | "internal";
 
 /**
  * A code and a sentence, as JavaScript sees an error.
@@ -105,7 +105,7 @@ subscription: number, } } | { "dismiss": {
 /**
  * Which one.
  */
-seq: MutationSeq, } } | "reconnect";
+seq: MutationSeq, } } | "reconnect" | "takeServers";
 
 /**
  * A request and the tab's number for it, which is never reused.
@@ -206,6 +206,10 @@ ready: boolean,
  * The last commit of the primary that is here.
  */
 lsn: Lsn, 
+/**
+ * Whether the device made the document's history by itself and no server is known to have taken it over.
+ */
+local: boolean, 
 /**
  * The number of mutations that are neither confirmed nor rejected.
  */

@@ -1,8 +1,6 @@
 //! A new log's opening, and base catching up with it (FORMAT.md, "What is written in which order").
 
-use offprint_protocol::{
-    Checksum, CommitBatch, Encode, Lsn, MutationSeq, Outcome, PAGE_SIZE, PageNo, Position,
-};
+use offprint_protocol::{Checksum, Encode, Lsn, PAGE_SIZE, PageNo, Position};
 
 use crate::disk::{DiskOp, FileName};
 use crate::head::{BaseInfo, Head, Side};
@@ -155,39 +153,34 @@ fn append(chain: &mut Chain, record: &Record, bytes: &mut Vec<u8>) {
     chain.append(record.kind(), false, &body, bytes);
 }
 
-/// Records of about [`PART`] bytes that give the ledger. A client with more rejections than fit one continues as
-/// outcomes of commit batches without commits.
+/// Records of about [`PART`] bytes that give the ledger. A client with more rejections than fit one continues in the
+/// next, without marks.
 fn ledger_records(ledger: &Ledger) -> Vec<Record> {
     let mut records = Vec::new();
     let mut part = Ledger::new();
     part.take_answered(ledger);
     let mut used = 0;
     for entry in ledger.clients() {
-        let mut pieces = vec![Vec::new()];
+        used += 64 + 16 * entry.marks.len();
+        let mut piece = ClientEntry { rejections: Vec::new(), ..entry.clone() };
         for rejection in &entry.rejections {
             used += rejection.to_bytes().len();
             if used > PART {
-                pieces.push(Vec::new());
+                part.insert(ClientEntry {
+                    rejections: std::mem::take(&mut piece.rejections),
+                    ..piece.clone()
+                });
+                records.push(Record::Ledger(std::mem::take(&mut part)));
+                piece.marks.clear();
                 used = 0;
             }
-            pieces.last_mut().expect("BUG: pieces begin with one").push(rejection.clone());
+            piece.rejections.push(rejection.clone());
         }
-        used += 64;
-        let count = pieces.len();
-        let mut outcomes = pieces.into_iter().enumerate().map(|(index, rejections)| {
-            let decided = rejections.last().map_or(MutationSeq(0), |rejection| rejection.seq);
-            let through = if index + 1 == count { entry.through } else { decided };
-            Outcome { client: entry.client, through, rejections }
-        });
-        let first = outcomes.next().expect("BUG: pieces begin with one");
-        part.insert(ClientEntry { through: first.through, rejections: first.rejections, ..*entry });
-        let more: Vec<_> = outcomes.collect();
-        if !more.is_empty() || used > PART {
+        part.insert(piece);
+        if used > PART {
             records.push(Record::Ledger(std::mem::take(&mut part)));
             used = 0;
         }
-        let batch = |outcome| Record::Commits(CommitBatch { outcomes: vec![outcome], commits: Vec::new() });
-        records.extend(more.into_iter().map(batch));
     }
     records.push(Record::Ledger(part));
     records
@@ -195,7 +188,9 @@ fn ledger_records(ledger: &Ledger) -> Vec<Record> {
 
 #[cfg(test)]
 mod tests {
-    use offprint_protocol::{ClientId, ClientKey, Rejection, RequestNo, TabId};
+    use offprint_protocol::{
+        ClientId, ClientKey, Mark, MutationSeq, Outcome, Rejection, RequestNo, TabId, TimelineHash,
+    };
 
     use super::*;
 
@@ -204,7 +199,7 @@ mod tests {
         let mut ledger = Ledger::new();
         ledger.answer(TabId([0; 16]), RequestNo(1), MutationSeq(1));
         for (client, rejections) in [(1, 0), (2, 3), (3, 40), (4, 0), (5, 10)] {
-            ledger.register(ClientId([client; 16]), ClientKey([client; 16]));
+            ledger.register(ClientId([client; 16]), ClientKey([client; 16]), Mark::default());
             let rejections = (1..=rejections).map(|seq| Rejection {
                 seq: MutationSeq(2 * seq),
                 name: "add".into(),
@@ -212,9 +207,8 @@ mod tests {
                 message: "m".repeat(100_000),
             });
             let client = ClientId([client; 16]);
-            ledger
-                .decide(&Outcome { client, through: MutationSeq(99), rejections: rejections.collect() })
-                .unwrap();
+            let through = Mark { seq: MutationSeq(99), hash: TimelineHash(99) };
+            ledger.decide(&Outcome { client, through, rejections: rejections.collect() }).unwrap();
         }
         let records = ledger_records(&ledger);
         assert!(records.len() > 4);
@@ -223,7 +217,6 @@ mod tests {
             assert!(record.body().unwrap().len() < 2 * PART);
             match record {
                 Record::Ledger(part) => merged.merge(part),
-                Record::Commits(batch) => merged.decide(&batch.outcomes[0]).unwrap(),
                 other => panic!("{other:?}"),
             }
         }

@@ -1,13 +1,14 @@
 //! An open document on a client: confirmed pages, pending mutations on top, and who is told what.
 
 mod local;
+mod split;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use offprint_protocol::rpc::{Bytes, Progress, Reply, Request, Select, TabEvent};
 use offprint_protocol::{
-    Argument, Commit, CommitBatch, Error, JournalId, Mutation, MutationSeq, Outcome, Position, Rejection,
-    RequestNo, Rollup, TabId, Touched, Value,
+    Argument, Commit, CommitBatch, Error, JournalId, Mark, Mutation, MutationSeq, Outcome, Position,
+    Rejection, RequestNo, Rollup, TabId, Touched, Value,
 };
 
 use crate::entropy::Entropy;
@@ -24,7 +25,6 @@ use crate::rebase::{Rebase, Rebased};
 use crate::record::{PendingMutation, Record};
 use crate::snapshot::Snapshot;
 use crate::sqlite::Database;
-use crate::sync::Delivery;
 use crate::timeline::Timeline;
 
 /// What tabs are to be told, in order.
@@ -58,9 +58,11 @@ pub(crate) struct Document {
     /// The pending mutations that are not in the overlay, because they failed; ascending.
     failed: Vec<(MutationSeq, Error)>,
     /// Decisions whose record is not flushed yet.
-    decisions: VecDeque<(Ticket, MutationSeq)>,
+    decisions: VecDeque<(Ticket, Mark)>,
     /// The last decision whose record is flushed: the primary may forget rejections up to it.
-    acknowledged: MutationSeq,
+    acknowledged: Mark,
+    /// The end of what is ours of what the server knows as ours, if that is not everything.
+    cut: Option<Mark>,
     /// Confirmed by the document itself, but not told yet, because not flushed.
     owed: VecDeque<(Ticket, TabId, RequestNo)>,
 }
@@ -93,6 +95,7 @@ impl Document {
             failed: Vec::new(),
             decisions: VecDeque::new(),
             acknowledged: confirmed,
+            cut: None,
             owed: VecDeque::new(),
         };
         document.settle()?;
@@ -154,7 +157,8 @@ impl Document {
         Ok(self.database.query(select)?.rows)
     }
 
-    pub(crate) fn acknowledged(&self) -> MutationSeq {
+    /// Up to where decisions are flushed.
+    pub(crate) fn acknowledged(&self) -> Mark {
         self.acknowledged
     }
 
@@ -186,7 +190,7 @@ impl Document {
                 Ok(Reply::Done)
             }
             Request::Dismiss { seq } => self.dismiss(seq, journal).map(|()| Reply::Done),
-            Request::Reconnect => Ok(Reply::Done),
+            Request::Reconnect | Request::TakeServers => Ok(Reply::Done),
         };
         told.push(match result {
             Ok(reply) => (tab, TabEvent::Reply { no, reply }),
@@ -271,28 +275,17 @@ impl Document {
         self.live.drop_where(|(other, _)| *other == tab);
     }
 
-    /// Takes what the server delivered; the view is brought in line by the next [`Document::settle`].
-    /// On an error what was taken before it stands.
-    pub(crate) fn apply(
-        &mut self,
-        delivery: Delivery,
-        journal: &mut Journal,
-        told: &mut Told,
-    ) -> Result<(), Error> {
-        self.unseen.get_or_insert(Touched::none());
-        match delivery {
-            Delivery::Commits(batch) => self.apply_commits(batch, journal, told),
-            Delivery::Rollup { journal: id, parts } => self.apply_rollup(id, parts, journal, told),
-        }
-    }
-
-    fn apply_commits(
+    /// Takes commits; the view is brought in line by the next [`Document::settle`]. On an error what was taken before
+    /// it stands.
+    pub(crate) fn apply_commits(
         &mut self,
         batch: CommitBatch,
         journal: &mut Journal,
         told: &mut Told,
     ) -> Result<(), Error> {
+        self.unseen.get_or_insert(Touched::none());
         let CommitBatch { outcomes, commits } = batch;
+        let outcomes = self.own(outcomes)?;
         let mut applied: Vec<Commit> = Vec::with_capacity(commits.len());
         let mut result = Ok(());
         for commit in commits {
@@ -304,7 +297,7 @@ impl Document {
             applied.push(commit);
         }
         // What was decided by a commit that is not here is not taken either.
-        let outcomes = if result.is_ok() { self.own(outcomes) } else { Vec::new() };
+        let outcomes = if result.is_ok() { outcomes } else { Vec::new() };
         if !(applied.is_empty() && outcomes.is_empty()) {
             let record = Record::Commits(CommitBatch { outcomes: outcomes.clone(), commits: applied });
             let ticket = journal.append(&record)?;
@@ -313,19 +306,19 @@ impl Document {
         result
     }
 
-    fn apply_rollup(
+    /// Takes a rollup, wholly or not at all; the view is brought in line by the next [`Document::settle`].
+    pub(crate) fn apply_rollup(
         &mut self,
         id: JournalId,
         mut parts: Vec<Rollup>,
         journal: &mut Journal,
         told: &mut Told,
     ) -> Result<(), Error> {
+        self.unseen.get_or_insert(Touched::none());
+        let outcomes = parts.iter_mut().flat_map(|part| std::mem::take(&mut part.outcomes)).collect();
+        let outcomes = self.own(outcomes)?;
         self.confirmed.apply_rollup(id, &parts)?;
         self.commit_touched(Touched::All);
-        let mut outcomes = Vec::new();
-        for part in &mut parts {
-            outcomes.extend(self.own(std::mem::take(&mut part.outcomes)));
-        }
         if parts.iter().any(|part| part.from.0 == 0) {
             // Decided first: the reset writes the ledger and the pending mutations as they are afterwards.
             let decided = self.decide_in_memory(outcomes, told)?;
@@ -350,11 +343,6 @@ impl Document {
         rejections.binary_search_by_key(&seq, |rejection| rejection.seq).ok().map(|index| &rejections[index])
     }
 
-    fn own(&self, mut outcomes: Vec<Outcome>) -> Vec<Outcome> {
-        outcomes.retain(|outcome| outcome.client == self.identity.client);
-        outcomes
-    }
-
     fn commit_touched(&mut self, touched: Touched) {
         let before = self.unseen.take().unwrap_or(Touched::none());
         self.unseen = Some(before.merge(touched));
@@ -371,7 +359,7 @@ impl Document {
     }
 
     /// Takes decided mutations out of the timeline, keeps rejections, and tells who made them.
-    fn decide_in_memory(&mut self, outcomes: Vec<Outcome>, told: &mut Told) -> Result<MutationSeq, Error> {
+    fn decide_in_memory(&mut self, outcomes: Vec<Outcome>, told: &mut Told) -> Result<Mark, Error> {
         for outcome in outcomes {
             let decided = self.timeline.decided(outcome.through);
             self.ledger.decide(&outcome)?;
@@ -387,7 +375,7 @@ impl Document {
             }
             told.extend(confirmed.into_iter().map(|(tab, requests)| (tab, TabEvent::Confirmed { requests })));
         }
-        Ok(self.timeline.confirmed())
+        Ok(self.timeline.confirmed_mark())
     }
 
     /// Brings the view in line with what was applied, once, however much that was: at once if it takes little, else
@@ -492,8 +480,8 @@ impl Document {
                 told.push((tab, TabEvent::Confirmed { requests }));
             }
         }
-        while let Some((_, seq)) = self.decisions.pop_front_if(|(decision, _)| *decision <= ticket) {
-            self.acknowledged = self.acknowledged.max(seq);
+        while let Some((_, mark)) = self.decisions.pop_front_if(|(decision, _)| *decision <= ticket) {
+            self.acknowledged = mark;
         }
     }
 

@@ -62,6 +62,11 @@ impl Image {
         self.local
     }
 
+    /// A primary has taken the history over.
+    pub(crate) fn adopted(&mut self) {
+        self.local = false;
+    }
+
     /// Where in which history this is.
     pub fn position(&self) -> Option<Position> {
         self.position

@@ -180,6 +180,12 @@ impl Journal {
         self.batch.is_none() && matches!(&self.state, State::Running(running) if running.is_settled())
     }
 
+    /// Goes on under another name; that is durable with the next checkpoint.
+    pub(crate) fn rename(&mut self, identity: Identity) {
+        let running = self.running().expect("BUG: a client is renamed whose files are not open");
+        running.head.identity = identity;
+    }
+
     /// Begins a new log with the state that everything appended so far adds up to; later records go behind it. The
     /// ticket is durable with the new log. The files have to be open.
     pub fn checkpoint(&mut self, image: &Image, ledger: &Ledger, pending: &[PendingMutation]) -> Ticket {

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use offprint_protocol::{
-    ClientId, ClientKey, Code, Decode, Encode, Error, MutationSeq, Outcome, Reader, Rejection, RequestNo,
-    TabId, Writer,
+    ClientId, ClientKey, Code, Decode, Encode, Error, Mark, MutationSeq, Outcome, Reader, Rejection,
+    RequestNo, TabId, Writer,
 };
 
 /// How many answered requests are kept.
 pub const ANSWERED_LIMIT: usize = 1024;
+/// How many points of a client's timeline are kept.
+pub const MARKS_LIMIT: usize = 32;
 
 /// What was decided for one client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,11 +19,23 @@ pub struct ClientEntry {
     pub client: ClientId,
     /// What its secret has to match.
     pub key: ClientKey,
-    /// Its last decided mutation.
-    pub through: MutationSeq,
+    /// Points up to which its mutations are decided, ascending; the last is how far that is.
+    pub marks: Vec<Mark>,
     /// On a replica, those that the app has not dismissed; on a primary, those that the client may not have received.
     /// Ascending.
     pub rejections: Vec<Rejection>,
+}
+
+impl ClientEntry {
+    /// A client whose mutations are decided up to here.
+    pub fn new(client: ClientId, key: ClientKey, through: Mark) -> Self {
+        Self { client, key, marks: vec![through], rejections: Vec::new() }
+    }
+
+    /// Up to where its mutations are decided.
+    pub fn through(&self) -> Mark {
+        self.marks.last().copied().unwrap_or_default()
+    }
 }
 
 /// Which mutation a tab's request made.
@@ -48,10 +62,9 @@ impl Ledger {
         Self::default()
     }
 
-    /// Adds a client of whom nothing was decided yet; one that is known stays as it is.
-    pub fn register(&mut self, client: ClientId, key: ClientKey) {
-        let nothing = ClientEntry { client, key, through: MutationSeq(0), rejections: Vec::new() };
-        self.clients.entry(client).or_insert(nothing);
+    /// Adds a client whose mutations are decided up to here; one that is known stays as it is.
+    pub fn register(&mut self, client: ClientId, key: ClientKey, through: Mark) {
+        self.clients.entry(client).or_insert_with(|| ClientEntry::new(client, key, through));
     }
 
     /// What is known of a client.
@@ -64,9 +77,9 @@ impl Ledger {
         self.clients.values()
     }
 
-    /// A client's last decided mutation, 0 if there is none.
-    pub fn through(&self, client: ClientId) -> MutationSeq {
-        self.client(client).map_or(MutationSeq(0), |entry| entry.through)
+    /// Up to where a client's mutations are decided.
+    pub fn through(&self, client: ClientId) -> Mark {
+        self.client(client).map(ClientEntry::through).unwrap_or_default()
     }
 
     /// A client's rejections.
@@ -80,10 +93,15 @@ impl Ledger {
         let Some(entry) = self.clients.get_mut(&outcome.client) else {
             return Err(Error::new(Code::Unauthorized, "an outcome for a client that is not known"));
         };
-        let before = entry.through;
+        let before = entry.through().seq;
         let fresh = outcome.rejections.iter().filter(|rejection| rejection.seq > before);
         entry.rejections.extend(fresh.cloned());
-        entry.through = before.max(outcome.through);
+        if outcome.through.seq > before {
+            if entry.marks.len() == MARKS_LIMIT {
+                entry.marks.remove(0);
+            }
+            entry.marks.push(outcome.through);
+        }
         Ok(())
     }
 
@@ -116,9 +134,15 @@ impl Ledger {
         found.map(|answered| answered.seq)
     }
 
-    /// Takes over every client of `other`, replacing what was known of it, and its requests if it has any.
+    /// Takes over every client of `other`, replacing what was known of it, and its requests if it has any. The
+    /// rejections of one without marks are added to those that are known.
     pub fn merge(&mut self, other: Ledger) {
-        self.clients.extend(other.clients);
+        for entry in other.clients.into_values() {
+            match self.clients.get_mut(&entry.client) {
+                Some(known) if entry.marks.is_empty() => known.rejections.extend(entry.rejections),
+                _ => self.insert(entry),
+            }
+        }
         if !other.answered.is_empty() {
             self.answered = other.answered;
         }
@@ -129,6 +153,12 @@ impl Ledger {
         self.clients.insert(entry.client, entry);
     }
 
+    /// A client goes on under another name.
+    pub(crate) fn rename(&mut self, before: ClientId, entry: ClientEntry) {
+        let rejections = self.clients.remove(&before).map_or_else(Vec::new, |known| known.rejections);
+        self.insert(ClientEntry { rejections, ..entry });
+    }
+
     /// Takes over the requests of `other`.
     pub(crate) fn take_answered(&mut self, other: &Ledger) {
         self.answered = other.answered.clone();
@@ -137,13 +167,13 @@ impl Ledger {
 
 impl Encode for ClientEntry {
     fn encode(&self, out: &mut Writer) {
-        out.put(&self.client).put(&self.key).put(&self.through).list(&self.rejections);
+        out.put(&self.client).put(&self.key).list(&self.marks).list(&self.rejections);
     }
 }
 
 impl Decode for ClientEntry {
     fn decode(from: &mut Reader<'_>) -> Result<Self, Error> {
-        Ok(Self { client: from.get()?, key: from.get()?, through: from.get()?, rejections: from.list()? })
+        Ok(Self { client: from.get()?, key: from.get()?, marks: from.list()?, rejections: from.list()? })
     }
 }
 
@@ -184,6 +214,8 @@ impl Decode for Ledger {
 
 #[cfg(test)]
 mod tests {
+    use offprint_protocol::TimelineHash;
+
     use super::*;
 
     const ME: ClientId = ClientId([1; 16]);
@@ -192,14 +224,18 @@ mod tests {
         Rejection { seq: MutationSeq(seq), name: "add".into(), code: "gone".into(), message: "m".into() }
     }
 
+    fn mark(seq: u64) -> Mark {
+        Mark { seq: MutationSeq(seq), hash: TimelineHash(seq) }
+    }
+
     fn outcome(through: u64, rejected: &[u64]) -> Outcome {
         let rejections = rejected.iter().copied().map(rejection).collect();
-        Outcome { client: ME, through: MutationSeq(through), rejections }
+        Outcome { client: ME, through: mark(through), rejections }
     }
 
     fn ledger() -> Ledger {
         let mut ledger = Ledger::new();
-        ledger.register(ME, ClientKey([2; 16]));
+        ledger.register(ME, ClientKey([2; 16]), Mark::default());
         ledger
     }
 
@@ -209,7 +245,7 @@ mod tests {
         ledger.decide(&outcome(3, &[2])).unwrap();
         ledger.decide(&outcome(3, &[2])).unwrap();
         ledger.decide(&outcome(1, &[1])).unwrap();
-        assert_eq!((ledger.through(ME), ledger.rejections(ME)), (MutationSeq(3), &[rejection(2)][..]));
+        assert_eq!((ledger.through(ME), ledger.rejections(ME)), (mark(3), &[rejection(2)][..]));
         ledger.dismiss(ME, MutationSeq(2));
         ledger.decide(&outcome(4, &[2, 4])).unwrap();
         assert_eq!(ledger.rejections(ME), [rejection(4)]);
@@ -217,6 +253,15 @@ mod tests {
             ledger.decide(&Outcome { client: ClientId([9; 16]), ..outcome(1, &[]) }).unwrap_err().code,
             Code::Unauthorized
         );
+    }
+
+    #[test]
+    fn the_newest_marks_are_kept() {
+        let mut ledger = ledger();
+        (1..=100).for_each(|through| ledger.decide(&outcome(through, &[])).unwrap());
+        let marks = &ledger.client(ME).unwrap().marks;
+        assert_eq!((marks.len(), marks.last()), (MARKS_LIMIT, Some(&mark(100))));
+        assert_eq!(ledger.through(ME), mark(100));
     }
 
     #[test]

@@ -22,6 +22,19 @@ impl Database {
         usize::try_from(version).map_err(|_| Error::new(Code::Corrupt, "PRAGMA user_version is negative"))
     }
 
+    /// Checks every page and index, or fails with `corrupt`.
+    pub(crate) fn check_integrity(&mut self) -> Result<(), Error> {
+        self.refresh()?;
+        let link = &self.writer;
+        link.watch.start(Mode::Own);
+        let corrupt = |why: &str| Error::new(Code::Corrupt, format!("not a sound SQLite database: {why}"));
+        let said = link.sqlite.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0));
+        match said.map_err(|e| corrupt(&error(e).message))?.as_str() {
+            "ok" => Ok(()),
+            why => Err(corrupt(why)),
+        }
+    }
+
     /// Runs the migrations that the document has not seen, all or none, in a transaction of their own. A document
     /// that has seen more than there are is left as it is.
     pub fn migrate(&mut self, definition: &Definition) -> Result<Touched, Error> {

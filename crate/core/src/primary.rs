@@ -3,13 +3,14 @@
 //! At most one commit is being flushed at a time. What is pushed meanwhile forms the next batch, so batches grow with
 //! the load and an idle document answers at once.
 
+mod adopt;
 mod limits;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use offprint_protocol::message::{CatchUp, ClientMessage, Hello, PROTOCOL_VERSION, ServerMessage, Welcome};
 use offprint_protocol::{
-    ClientId, ClientKey, Code, CommitBatch, Decode, Encode, Error, Lsn, Mutation, MutationSeq, Outcome,
+    ClientId, ClientKey, Code, CommitBatch, Decode, Encode, Error, Lsn, Mark, Mutation, MutationSeq, Outcome,
     Position, Rejection, SessionNo, Touched,
 };
 
@@ -27,6 +28,8 @@ use crate::sqlite::Database;
 use crate::tail::Tail;
 
 pub use self::limits::{PrimaryCounts, PrimaryLimits};
+
+use self::adopt::Offer;
 
 /// The most mutations, and the most bytes of them, that one commit takes.
 const BATCH: (usize, usize) = (1024, 4 << 20);
@@ -46,6 +49,8 @@ pub struct Primary {
     sessions: BTreeMap<SessionNo, Session>,
     /// Sessions that said hello while a commit was being flushed or the files were being read.
     greeting: VecDeque<(SessionNo, Hello)>,
+    /// Sessions that were asked for their own history.
+    offers: BTreeMap<SessionNo, Offer>,
 }
 
 /// What there is once the files are read.
@@ -58,7 +63,15 @@ struct Open {
     queue: VecDeque<Queued>,
     /// The bytes in the queue.
     waiting: usize,
-    flushing: Option<(Ticket, News)>,
+    flushing: Option<(Ticket, Decided)>,
+}
+
+/// What is told once it is durable.
+enum Decided {
+    /// A commit.
+    Commit(News),
+    /// The document began with a client's history.
+    Adopted { session: SessionNo, outcome: Outcome },
 }
 
 struct Session {
@@ -92,12 +105,13 @@ impl Primary {
             open: None,
             sessions: BTreeMap::new(),
             greeting: VecDeque::new(),
+            offers: BTreeMap::new(),
         })
     }
 
     /// Whether nothing waits for the disk and nobody is connected.
     pub fn is_idle(&self) -> bool {
-        self.sessions.is_empty() && self.greeting.is_empty() && self.is_settled()
+        self.sessions.is_empty() && self.greeting.is_empty() && self.offers.is_empty() && self.is_settled()
     }
 
     /// Whether nothing waits for the disk.
@@ -133,14 +147,19 @@ impl Primary {
                 }
                 PrimaryInput::SessionClosed { session } => {
                     self.sessions.remove(&session);
+                    self.offers.remove(&session);
                     self.greeting.retain(|(other, _)| *other != session);
                 }
                 PrimaryInput::Disk(answer) => {
                     if let Some(recovered) = self.journal.answer(answer)? {
+                        let is_new = recovered.image.lsn() == Lsn(0);
                         let mut open = Open::new(recovered)?;
                         open.limit(self.limits)?;
                         self.open = Some(open);
-                        self.migrate()?;
+                        // A new document may yet begin with a client's history.
+                        if !is_new {
+                            self.migrate()?;
+                        }
                     }
                 }
             }
@@ -151,13 +170,21 @@ impl Primary {
     /// Goes on as far as the disk allows: tell, greet, run the next batch.
     fn settle(&mut self, effects: &mut Vec<PrimaryEffect>) -> Result<(), Error> {
         self.tell_what_is_durable(effects);
-        if self.open.as_ref().is_some_and(|open| open.flushing.is_none()) {
-            while let Some((session, hello)) = self.greeting.pop_front() {
-                if let Err(error) = self.greet(session, hello, effects) {
-                    self.refuse(session, error, effects);
+        while let Some(open) = self.open.as_ref().filter(|open| open.flushing.is_none()) {
+            let Some((session, hello)) = self.greeting.pop_front() else {
+                self.run_batch()?;
+                break;
+            };
+            if !hello.local && open.tail.end().lsn == Lsn(0) {
+                self.migrate()?;
+                if self.open.as_ref().is_some_and(|open| open.flushing.is_some()) {
+                    self.greeting.push_front((session, hello));
+                    break;
                 }
             }
-            self.run_batch()?;
+            if let Err(error) = self.greet(session, hello, effects) {
+                self.refuse(session, error, effects);
+            }
         }
         if let Some(batch) = self.journal.next_batch() {
             effects.push(PrimaryEffect::Disk(batch));
@@ -182,7 +209,13 @@ impl Primary {
     fn tell_what_is_durable(&mut self, effects: &mut Vec<PrimaryEffect>) {
         let Some(open) = &mut self.open else { return };
         let durable = self.journal.durable();
-        let Some((_, news)) = open.flushing.take_if(|(ticket, _)| *ticket <= durable) else { return };
+        let news = match open.flushing.take_if(|(ticket, _)| *ticket <= durable) {
+            Some((_, Decided::Commit(news))) => news,
+            Some((_, Decided::Adopted { session, outcome })) => {
+                return Self::tell_adopted(session, outcome, effects);
+            }
+            None => return,
+        };
         let common = news.frames(None);
         for (&session, Session { client, .. }) in &self.sessions {
             let frames = if news.concerns(*client) { &news.frames(Some(*client)) } else { &common };
@@ -221,15 +254,19 @@ impl Primary {
             self.sessions.remove(&old);
             effects.push(PrimaryEffect::Close { session: old });
         }
+        if self.ask_for_offer(session, &hello, effects)? {
+            return Ok(());
+        }
+        let open = self.open.as_mut().expect("BUG: greeting before the files are read");
         let outcome = open.received(hello.client, key, hello.confirmed);
-        let queued = open.queued(hello.client).unwrap_or(outcome.through);
+        let marks = open.ledger.client(hello.client).map_or_else(Vec::new, |known| known.marks.clone());
+        let queued = open.queued(hello.client).unwrap_or(outcome.through.seq);
         let mut send = |message: ServerMessage| {
             effects.push(PrimaryEffect::Send { session, frame: message.to_bytes() });
         };
         let image = open.database.pages().image().clone();
         let journal = image.position().expect("BUG: a primary has a history").journal;
-        let mut welcome =
-            Welcome { version: PROTOCOL_VERSION, journal, through: outcome.through, catch_up: CatchUp::Tail };
+        let mut welcome = Welcome { version: PROTOCOL_VERSION, journal, marks, catch_up: CatchUp::Tail };
         if let Some(commits) = hello.position.as_ref().and_then(|position| open.tail.after(position)) {
             send(ServerMessage::Welcome(welcome));
             send(ServerMessage::Commits(CommitBatch { outcomes: vec![outcome], commits }));
@@ -248,16 +285,22 @@ impl Primary {
 
     fn frame(&mut self, no: SessionNo, frame: &[u8], effects: &mut Vec<PrimaryEffect>) -> Result<(), Error> {
         let message = ClientMessage::from_bytes(frame)?;
+        if let ClientMessage::Offer(part) = message {
+            return self.take_offer(no, part, effects);
+        }
         let Some(session) = self.sessions.get_mut(&no) else {
             // A session that was refused or replaced may still have frames under way.
-            return match self.greeting.iter().any(|(greeting, _)| *greeting == no) {
+            let greets = self.greeting.iter().any(|(greeting, _)| *greeting == no);
+            return match greets || self.offers.contains_key(&no) {
                 true => Err(Error::new(Code::BadState, "a message came before the welcome")),
                 false => Ok(()),
             };
         };
         let open = self.open.as_mut().expect("BUG: a session before the files are read");
         match message {
-            ClientMessage::Hello(_) => return Err(Error::new(Code::BadState, "a session says hello once")),
+            ClientMessage::Hello(_) | ClientMessage::Offer(_) => {
+                return Err(Error::new(Code::BadState, "a session says hello once"));
+            }
             ClientMessage::Ping(number) => {
                 let frame = ServerMessage::Pong(number).to_bytes();
                 effects.push(PrimaryEffect::Send { session: no, frame });
@@ -307,10 +350,11 @@ impl Primary {
         for (Queued { client, mutation, .. }, result) in batch.iter().zip(results) {
             let outcome = outcomes.entry(*client).or_insert_with(|| Outcome {
                 client: *client,
-                through: mutation.seq,
+                through: open.ledger.through(*client),
                 rejections: Vec::new(),
             });
-            outcome.through = mutation.seq;
+            let hash = outcome.through.hash.after(&mutation.to_bytes());
+            outcome.through = Mark { seq: mutation.seq, hash };
             self.counts.mutations += 1;
             self.counts.rejections += u64::from(result.is_err());
             match result {
@@ -345,6 +389,7 @@ impl Primary {
 
     fn refuse(&mut self, session: SessionNo, error: Error, effects: &mut Vec<PrimaryEffect>) {
         self.sessions.remove(&session);
+        self.offers.remove(&session);
         let message = ServerMessage::Refused { code: error.code.as_str().to_owned(), message: error.message };
         effects.push(PrimaryEffect::Send { session, frame: message.to_bytes() });
         effects.push(PrimaryEffect::Close { session });
@@ -366,13 +411,13 @@ impl Open {
     }
 
     /// A client has on disk what was decided up to `confirmed`; gives what it may not have yet.
-    fn received(&mut self, client: ClientId, key: ClientKey, confirmed: MutationSeq) -> Outcome {
+    fn received(&mut self, client: ClientId, key: ClientKey, confirmed: Mark) -> Outcome {
         if self.ledger.client(client).is_none() {
-            self.ledger.register(client, key);
+            self.ledger.register(client, key, confirmed);
             self.unrecorded.insert(client);
         }
-        self.ledger.received(client, confirmed);
-        if confirmed > self.ledger.through(client) {
+        self.ledger.received(client, confirmed.seq);
+        if confirmed.seq > self.ledger.through(client).seq {
             // Decided in a history that is lost: counting goes on from there.
             let lost = Outcome { client, through: confirmed, rejections: Vec::new() };
             self.ledger.decide(&lost).expect("BUG: the client is registered");
@@ -385,6 +430,16 @@ impl Open {
     /// The last mutation of a client that waits for the next batch.
     fn queued(&self, client: ClientId) -> Option<MutationSeq> {
         self.queue.iter().rev().find(|queued| queued.client == client).map(|queued| queued.mutation.seq)
+    }
+
+    /// Whether an adopted history is a sound SQLite database that this definition knows.
+    fn check_adopted(&mut self, migrations: usize) -> Result<(), Error> {
+        self.database.check_integrity()?;
+        if self.database.schema_version()? > migrations {
+            let what = "the offered document has had more migrations than the server's definition knows";
+            return Err(Error::new(Code::DefinitionMismatch, what));
+        }
+        Ok(())
     }
 
     /// Makes a commit of what the last transaction left behind and hands it to the journal.
@@ -417,7 +472,7 @@ impl Open {
         for record in news.records() {
             ticket = journal.append(&record)?;
         }
-        self.flushing = Some((ticket, news));
+        self.flushing = Some((ticket, Decided::Commit(news)));
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Opening a document's files: which head counts, what base and log say (FORMAT.md, "Recovery"). Writes nothing.
 
 use offprint_protocol::{
-    ClientId, ClientSecret, Code, Commit, DocumentId, Encode, Epoch, Error, JournalId, PAGE_SIZE, Page,
+    ClientId, ClientSecret, Code, Commit, DocumentId, Encode, Epoch, Error, JournalId, Mark, PAGE_SIZE, Page,
     Position,
 };
 
@@ -353,7 +353,7 @@ impl Recovery {
             ledger = Ledger::new();
         }
         if self.role == Role::Replica {
-            ledger.register(head.identity.client, head.identity.secret.key());
+            ledger.register(head.identity.client, head.identity.secret.key(), Mark::default());
         }
         head.identity.epoch = self.next_epoch()?;
         head.generation = self.generation;
@@ -390,7 +390,7 @@ impl Recovery {
         let image = match self.role {
             Role::Primary => Image::empty(JournalId(entropy.id())),
             Role::Replica => {
-                ledger.register(identity.client, identity.secret.key());
+                ledger.register(identity.client, identity.secret.key(), Mark::default());
                 Image::none()
             }
         };

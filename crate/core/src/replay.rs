@@ -124,7 +124,7 @@ impl Replay {
         if self.unverified {
             self.lose_image("base fails its check");
         }
-        let mut next = self.ledger.through(self.me).next();
+        let mut next = self.ledger.through(self.me).seq.next();
         let mut mutations = std::mem::take(&mut self.mutations).split_off(&next);
         let mut pending = Vec::with_capacity(mutations.len());
         while let Some(mutation) = mutations.remove(&next) {
@@ -222,7 +222,7 @@ impl Replay {
 
     /// A request's answer is kept once its mutation is decided; before, the pending mutation itself says it.
     fn answer_decided(&mut self) {
-        let undecided = self.mutations.split_off(&self.ledger.through(self.me).next());
+        let undecided = self.mutations.split_off(&self.ledger.through(self.me).seq.next());
         for (seq, pending) in std::mem::replace(&mut self.mutations, undecided) {
             self.ledger.answer(pending.tab, pending.request, seq);
         }

@@ -12,7 +12,7 @@ use crate::head::Role;
 use crate::host::{ReplicaConfig, ReplicaEffect, ReplicaInput};
 use crate::image::Image;
 use crate::journal::Recovered;
-use crate::journal::{Journal, JournalConfig};
+use crate::journal::{Journal, JournalConfig, Ticket};
 use crate::mutator::Mutators;
 use crate::snapshot::Snapshot;
 use crate::sync::{Delivery, Sync};
@@ -23,6 +23,8 @@ const DISK_RETRY: u64 = 1_000;
 const COMMITS_WAIT: u64 = 20;
 /// How much of a replay is done at a time, in instructions of SQLite's; some milliseconds.
 const SLICE: u64 = 250_000;
+/// About how much of an offer goes into one frame, in bytes of pages.
+const PART: usize = 1 << 20;
 /// How often the status is told when only its counters move, in milliseconds.
 const FRAME: u64 = 16;
 
@@ -53,6 +55,8 @@ pub struct Replica {
     /// Whether a counter has moved since.
     is_status_due: bool,
     wake: Option<u64>,
+    /// The server is called once this is durable.
+    connect_after: Option<Ticket>,
 }
 
 enum State {
@@ -92,6 +96,7 @@ impl Replica {
             told_at: 0,
             is_status_due: false,
             wake: None,
+            connect_after: None,
             config,
         })
     }
@@ -308,8 +313,10 @@ impl Replica {
         told: &mut Told,
         effects: &mut Vec<ReplicaEffect>,
     ) {
-        if request == Request::Reconnect {
-            self.sync.nudge(effects);
+        match request {
+            Request::Reconnect => self.sync.nudge(effects),
+            Request::TakeServers => self.sync.take_servers(effects),
+            _ => {}
         }
         match &mut self.state {
             State::Open(document) if document.is_ready() => {
@@ -349,6 +356,9 @@ impl Replica {
                 if let State::Open(document) = &mut self.state {
                     document.flushed(self.journal.durable(), told);
                 }
+                if self.connect_after.take_if(|ticket| *ticket <= self.journal.durable()).is_some() {
+                    self.sync.connect(effects);
+                }
             }
             Err(error) if matches!(error.code, Code::Disk | Code::Quota) => {
                 self.storage.reason = Some(error.into());
@@ -363,11 +373,15 @@ impl Replica {
         let mutators = std::mem::take(mutators);
         let damage = recovered.damage.clone();
         match Document::open(self.config.clone(), mutators, recovered, self.slice) {
-            Ok(document) => {
+            Ok(mut document) => {
+                let confirmed = document.before_connecting(&mut self.journal);
                 self.state = State::Open(Box::new(document));
                 self.damage = damage.map(Problem::from);
-                if self.config.server {
-                    self.sync.connect(effects);
+                match confirmed {
+                    _ if !self.config.server => {}
+                    Ok(None) => self.sync.connect(effects),
+                    Ok(ticket) => self.connect_after = ticket,
+                    Err(error) => self.fail(error, told),
                 }
                 self.answer_waiting(now, told, effects);
             }
@@ -387,11 +401,33 @@ impl Replica {
     fn apply_inbox(&mut self, now: u64, told: &mut Told, effects: &mut Vec<ReplicaEffect>) {
         let State::Open(document) = &mut self.state else { return };
         for delivery in self.inbox.drain(..) {
-            if let Err(error) = document.apply(delivery, &mut self.journal, told) {
+            let delivered = match delivery {
+                Delivery::Welcome(marks) => {
+                    document.welcomed(&marks);
+                    continue;
+                }
+                Delivery::OfferWanted => {
+                    self.sync.offer(document.image().rollup_since(Lsn(0), PART), effects);
+                    continue;
+                }
+                Delivery::Commits(batch) => document.apply_commits(batch, &mut self.journal, told),
+                Delivery::Rollup { journal, parts } => {
+                    document.apply_rollup(journal, parts, &mut self.journal, told)
+                }
+            };
+            if let Err(error) = delivered {
                 self.sync.misfit(now, error, effects);
                 break;
             }
-            self.sync.applied(document.timeline().confirmed());
+            if self.sync.applied(document.timeline().confirmed()) {
+                if document.is_local() {
+                    document.adopted(&mut self.journal);
+                }
+                if let Some(ticket) = document.split(&mut self.journal) {
+                    self.sync.suspend(effects);
+                    self.connect_after = Some(ticket);
+                }
+            }
             self.commits_wait_until.get_or_insert(now.saturating_add(COMMITS_WAIT));
         }
     }
@@ -399,6 +435,7 @@ impl Replica {
     fn hello(&self, token: String) -> Option<Hello> {
         let State::Open(document) = &self.state else { return None };
         let identity = document.identity();
+        let position = document.position().filter(|_| !self.sync.distrusts());
         Some(Hello {
             min_version: PROTOCOL_VERSION,
             max_version: PROTOCOL_VERSION,
@@ -408,7 +445,8 @@ impl Replica {
             definition: self.config.definition.name.clone(),
             hash: self.config.definition.hash(),
             token,
-            position: document.position().filter(|_| !self.sync.distrusts()),
+            position,
+            local: position.is_some() && document.is_local(),
             confirmed: document.acknowledged(),
         })
     }
@@ -418,6 +456,7 @@ impl Replica {
         let mut status = Status {
             ready: false,
             lsn: Lsn(0),
+            local: false,
             pending: 0,
             progress: None,
             connection,
@@ -438,6 +477,7 @@ impl Replica {
                 status.ready = document.is_ready();
                 status.progress = document.progress();
                 status.lsn = document.position().map_or(Lsn(0), |position| position.lsn);
+                status.local = document.is_local();
                 status.pending = document.pending() as u64;
                 status.rejections = document.rejections().to_vec();
             }

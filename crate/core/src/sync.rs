@@ -2,7 +2,7 @@
 
 use offprint_protocol::message::{CatchUp, ClientMessage, Hello, PROTOCOL_VERSION, ServerMessage, Welcome};
 use offprint_protocol::rpc::{Connection, Problem};
-use offprint_protocol::{Code, CommitBatch, Decode, Encode, Error, JournalId, MutationSeq, Rollup};
+use offprint_protocol::{Code, CommitBatch, Decode, Encode, Error, JournalId, Mark, MutationSeq, Rollup};
 
 use crate::entropy::Entropy;
 use crate::host::ReplicaEffect;
@@ -18,6 +18,10 @@ const BACK_OFF: (u64, u64) = (250, 30_000);
 /// Something whole that the server delivered, to be applied in order.
 #[derive(Debug)]
 pub(crate) enum Delivery {
+    /// It has greeted: up to where it has decided this client's mutations.
+    Welcome(Vec<Mark>),
+    /// It wants the history that is here.
+    OfferWanted,
     /// Commits on top of what is here.
     Commits(CommitBatch),
     /// All parts of a rollup.
@@ -35,7 +39,7 @@ enum State {
     /// Hello is sent.
     Greeting,
     /// Welcome came; what it announced has not been applied yet.
-    CatchingUp { welcome: Welcome },
+    CatchingUp { catch_up: CatchUp },
     /// In step.
     Online { sent: MutationSeq },
 }
@@ -124,13 +128,13 @@ impl Sync {
         now: u64,
         frame: &[u8],
         effects: &mut Vec<ReplicaEffect>,
-    ) -> Option<Delivery> {
+    ) -> Vec<Delivery> {
         self.heard = now;
         self.asked = false;
         let result = ServerMessage::from_bytes(frame).and_then(|message| self.message(now, message, effects));
         result.unwrap_or_else(|error| {
             self.give_up(now, error.into(), effects);
-            None
+            Vec::new()
         })
     }
 
@@ -139,15 +143,15 @@ impl Sync {
         now: u64,
         message: ServerMessage,
         effects: &mut Vec<ReplicaEffect>,
-    ) -> Result<Option<Delivery>, Error> {
+    ) -> Result<Vec<Delivery>, Error> {
         match (&self.state, message) {
             // Frames of a session that was given up may still arrive.
-            (State::Off | State::Waiting { .. } | State::Opening, _) => Ok(None),
+            (State::Off | State::Waiting { .. } | State::Opening, _) => Ok(Vec::new()),
             (_, ServerMessage::Refused { code, message }) => {
                 self.give_up(now, Problem { code, message }, effects);
-                Ok(None)
+                Ok(Vec::new())
             }
-            (_, ServerMessage::Pong(_)) => Ok(None),
+            (_, ServerMessage::Pong(_)) => Ok(Vec::new()),
             (State::Greeting, ServerMessage::Welcome(welcome)) => {
                 if welcome.version != PROTOCOL_VERSION {
                     return Err(Error::new(
@@ -155,15 +159,17 @@ impl Sync {
                         "the server chose another version than offered",
                     ));
                 }
-                self.journal = welcome.journal;
-                self.state = State::CatchingUp { welcome };
-                Ok(None)
+                let Welcome { journal, marks, catch_up, .. } = welcome;
+                self.journal = journal;
+                self.state = State::CatchingUp { catch_up };
+                let wanted = (catch_up == CatchUp::Offer).then_some(Delivery::OfferWanted);
+                Ok([Delivery::Welcome(marks)].into_iter().chain(wanted).collect())
             }
             // What follows the catch-up may come before the catch-up was applied, so both may come from here on.
             (State::CatchingUp { .. } | State::Online { .. }, ServerMessage::Commits(batch))
                 if self.parts.is_empty() =>
             {
-                Ok(Some(Delivery::Commits(batch)))
+                Ok(vec![Delivery::Commits(batch)])
             }
             (State::CatchingUp { .. } | State::Online { .. }, ServerMessage::Rollup(part)) => {
                 if part.from.0 == 0 && !self.may_reset() {
@@ -175,29 +181,51 @@ impl Sync {
                 let last = part.last;
                 self.parts.push(part);
                 let journal = self.journal;
-                Ok(last.then(|| Delivery::Rollup { journal, parts: std::mem::take(&mut self.parts) }))
+                let whole =
+                    last.then(|| Delivery::Rollup { journal, parts: std::mem::take(&mut self.parts) });
+                Ok(whole.into_iter().collect())
             }
             _ => Err(Error::new(Code::BadState, "the server sent a message that is not allowed now")),
         }
     }
 
     fn may_reset(&self) -> bool {
-        matches!(&self.state, State::CatchingUp { welcome } if welcome.catch_up == CatchUp::Reset)
+        matches!(self.state, State::CatchingUp { catch_up: CatchUp::Reset })
     }
 
-    /// What the server delivered is applied: if it was the catch-up, pushing may begin.
-    pub(crate) fn applied(&mut self, confirmed: MutationSeq) {
-        if matches!(self.state, State::CatchingUp { .. }) {
+    /// What the server delivered is applied: if it was the catch-up, which is told, pushing may begin.
+    pub(crate) fn applied(&mut self, confirmed: MutationSeq) -> bool {
+        let caught_up = matches!(self.state, State::CatchingUp { .. });
+        if caught_up {
             self.state = State::Online { sent: confirmed };
             self.attempts = 0;
             self.problem = None;
             self.distrust = false;
         }
+        caught_up
     }
 
-    /// What the server delivered does not fit: start over, from nothing if that is what it takes.
-    pub(crate) fn misfit(&mut self, now: u64, error: Error, effects: &mut Vec<ReplicaEffect>) {
+    /// Ends the session until [`Sync::connect`].
+    pub(crate) fn suspend(&mut self, effects: &mut Vec<ReplicaEffect>) {
+        effects.push(ReplicaEffect::Disconnect);
+        self.state = State::Off;
+    }
+
+    /// Sends the history that is here.
+    pub(crate) fn offer(&self, parts: Vec<Rollup>, effects: &mut Vec<ReplicaEffect>) {
+        let frame = |part| ReplicaEffect::Send(ClientMessage::Offer(part).to_bytes());
+        effects.extend(parts.into_iter().map(frame));
+    }
+
+    /// Asks for everything the server has, in place of what is here.
+    pub(crate) fn take_servers(&mut self, effects: &mut Vec<ReplicaEffect>) {
         self.distrust = true;
+        self.nudge(effects);
+    }
+
+    /// What the server delivered does not fit: start over, from nothing if it is the pages that do not.
+    pub(crate) fn misfit(&mut self, now: u64, error: Error, effects: &mut Vec<ReplicaEffect>) {
+        self.distrust |= error.code != Code::BadState;
         self.give_up(now, error.into(), effects);
     }
 

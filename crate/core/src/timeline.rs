@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use offprint_protocol::{Encode, Mutation, MutationSeq, RequestNo, TabId};
+use offprint_protocol::{Encode, Mark, Mutation, MutationSeq, RequestNo, TabId, TimelineHash};
 
 use crate::journal::Ticket;
 use crate::record::PendingMutation;
@@ -10,7 +10,7 @@ use crate::record::PendingMutation;
 /// The pending mutations of one client, contiguous from the first undecided one.
 #[derive(Debug)]
 pub(crate) struct Timeline {
-    confirmed: MutationSeq,
+    confirmed: Mark,
     entries: VecDeque<Entry>,
     requests: BTreeMap<(TabId, RequestNo), MutationSeq>,
     /// How many entries, from the front, are known to be flushed.
@@ -29,11 +29,19 @@ struct Entry {
     /// Where it ends among the bytes of all entries.
     end: u64,
     work: u64,
+    /// Of the timeline up to here.
+    hash: TimelineHash,
+}
+
+impl Entry {
+    fn mark(&self) -> Mark {
+        Mark { seq: self.pending.mutation.seq, hash: self.hash }
+    }
 }
 
 impl Timeline {
     /// The timeline after recovery: everything recovered is durable.
-    pub(crate) fn new(confirmed: MutationSeq, pending: Vec<PendingMutation>) -> Self {
+    pub(crate) fn new(confirmed: Mark, pending: Vec<PendingMutation>) -> Self {
         let mut timeline = Self {
             confirmed,
             entries: VecDeque::new(),
@@ -51,6 +59,34 @@ impl Timeline {
 
     /// The last mutation that was confirmed or rejected.
     pub(crate) fn confirmed(&self) -> MutationSeq {
+        self.confirmed.seq
+    }
+
+    /// Everything that is decided.
+    pub(crate) fn confirmed_mark(&self) -> Mark {
+        self.confirmed
+    }
+
+    /// Everything that was made.
+    pub(crate) fn end(&self) -> Mark {
+        self.entries.back().map_or(self.confirmed, Entry::mark)
+    }
+
+    /// The timeline up to a mutation, if that is pending or the last decided one.
+    pub(crate) fn mark_at(&self, seq: MutationSeq) -> Option<Mark> {
+        let before = seq.0.checked_sub(self.confirmed.seq.0)?;
+        let Some(index) = usize::try_from(before).ok()?.checked_sub(1) else { return Some(self.confirmed) };
+        self.entries.get(index).map(Entry::mark)
+    }
+
+    /// The same mutations, as those of a client of which nothing is known but that they go on from here.
+    pub(crate) fn begin_again(&mut self) -> Mark {
+        self.confirmed.hash = TimelineHash::default();
+        let mut hash = self.confirmed.hash;
+        for entry in &mut self.entries {
+            hash = hash.after(&entry.pending.mutation.to_bytes());
+            entry.hash = hash;
+        }
         self.confirmed
     }
 
@@ -60,8 +96,8 @@ impl Timeline {
     }
 
     /// The last mutation that was made.
-    pub(crate) fn last(&self) -> MutationSeq {
-        self.entries.back().map_or(self.confirmed, |entry| entry.pending.mutation.seq)
+    fn last(&self) -> MutationSeq {
+        self.end().seq
     }
 
     /// Appends a mutation that becomes durable with `ticket` and took `work` to run.
@@ -70,10 +106,12 @@ impl Timeline {
             pending.mutation.seq == self.next_seq(),
             "BUG: a mutation's number does not follow the last one"
         );
-        self.bytes.0 += pending.mutation.to_bytes().len() as u64;
+        let bytes = pending.mutation.to_bytes();
+        let hash = self.end().hash.after(&bytes);
+        self.bytes.0 += bytes.len() as u64;
         self.work += work;
         self.requests.insert((pending.tab, pending.request), pending.mutation.seq);
-        self.entries.push_back(Entry { pending, ticket, end: self.bytes.0, work });
+        self.entries.push_back(Entry { pending, ticket, end: self.bytes.0, work, hash });
     }
 
     /// The number of pending mutations.
@@ -112,12 +150,12 @@ impl Timeline {
 
     /// Whether the mutation is flushed, or decided, which it can only be after a flush.
     pub(crate) fn is_durable(&self, seq: MutationSeq) -> bool {
-        seq <= self.confirmed || self.index_of(seq) < self.durable
+        seq <= self.confirmed.seq || self.index_of(seq) < self.durable
     }
 
     /// Whether the mutation is neither confirmed nor rejected.
     pub(crate) fn is_pending(&self, seq: MutationSeq) -> bool {
-        seq > self.confirmed && seq <= self.last()
+        seq > self.confirmed.seq && seq <= self.last()
     }
 
     /// Whether every mutation is flushed.
@@ -148,10 +186,12 @@ impl Timeline {
     }
 
     /// Takes out every mutation up to `through`.
-    pub(crate) fn decided(&mut self, through: MutationSeq) -> Vec<PendingMutation> {
-        let count = self.entries.partition_point(|entry| entry.pending.mutation.seq <= through);
+    pub(crate) fn decided(&mut self, through: Mark) -> Vec<PendingMutation> {
+        let count = self.entries.partition_point(|entry| entry.pending.mutation.seq <= through.seq);
         self.durable = self.durable.saturating_sub(count);
-        self.confirmed = self.confirmed.max(through);
+        if through.seq > self.confirmed.seq {
+            self.confirmed = through;
+        }
         let mut decided = Vec::with_capacity(count);
         for Entry { pending, end, work, .. } in self.entries.drain(..count) {
             self.requests.remove(&(pending.tab, pending.request));
@@ -182,7 +222,7 @@ impl Timeline {
     }
 
     fn index_of(&self, seq: MutationSeq) -> usize {
-        let index = seq.0.saturating_sub(self.confirmed.0 + 1);
+        let index = seq.0.saturating_sub(self.confirmed.seq.0 + 1);
         usize::try_from(index).map_or(self.entries.len(), |index| index.min(self.entries.len()))
     }
 }
@@ -202,8 +242,12 @@ mod tests {
         }
     }
 
+    fn mark(seq: u64) -> Mark {
+        Mark { seq: MutationSeq(seq), hash: TimelineHash(seq) }
+    }
+
     fn timeline(count: u64) -> Timeline {
-        let mut timeline = Timeline::new(MutationSeq(10), vec![]);
+        let mut timeline = Timeline::new(mark(10), vec![]);
         for seq in 11..11 + count {
             timeline.push(pending(seq), Ticket(seq), seq);
         }
@@ -239,7 +283,7 @@ mod tests {
             assert!(batch.len() <= 10);
             sent = batch.last().expect("not empty").seq;
             assert!(timeline.sendable(sent, 1000).is_empty());
-            assert_eq!(timeline.decided(sent).len(), batch.len());
+            assert_eq!(timeline.decided(mark(sent.0)).len(), batch.len());
         }
         assert_eq!(total, 500);
     }
@@ -251,7 +295,7 @@ mod tests {
         timeline.took(MutationSeq(12), 100);
         timeline.took(MutationSeq(99), 5);
         assert_eq!(timeline.work(), 11 + 100 + 13 + 14);
-        assert_eq!(timeline.decided(MutationSeq(12)).len(), 2);
+        assert_eq!(timeline.decided(mark(12)).len(), 2);
         timeline.took(MutationSeq(12), 7);
         assert_eq!(timeline.work(), 13 + 14);
         assert_eq!(
@@ -270,13 +314,29 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_stands_for_all_that_was_made_up_to_it() {
+        let (one, mut other) = (timeline(3), Timeline::new(mark(10), vec![]));
+        other.push(pending(11), Ticket(1), 0);
+        assert_eq!(one.mark_at(MutationSeq(11)), Some(other.end()));
+        other.push(
+            PendingMutation { mutation: Mutation { at: 1, ..pending(12).mutation }, ..pending(12) },
+            Ticket(2),
+            0,
+        );
+        other.push(pending(13), Ticket(3), 0);
+        assert_ne!(one.mark_at(MutationSeq(13)), Some(other.end()));
+        assert_eq!((one.mark_at(MutationSeq(10)), one.mark_at(MutationSeq(9))), (Some(mark(10)), None));
+        assert_eq!(one.mark_at(MutationSeq(14)), None);
+    }
+
+    #[test]
     fn what_is_decided_ahead_of_the_device_counts_as_durable() {
         let mut timeline = timeline(3);
-        assert_eq!(timeline.decided(MutationSeq(12)).len(), 2);
+        assert_eq!(timeline.decided(mark(12)).len(), 2);
         assert!(timeline.is_durable(MutationSeq(12)));
         assert!(!timeline.is_durable(MutationSeq(13)));
         assert_eq!(timeline.next_seq(), MutationSeq(14));
         assert_eq!(timeline.flushed(Ticket(13)).count(), 1);
-        assert!(timeline.decided(MutationSeq(20)).len() == 1 && timeline.next_seq() == MutationSeq(21));
+        assert!(timeline.decided(mark(20)).len() == 1 && timeline.next_seq() == MutationSeq(21));
     }
 }

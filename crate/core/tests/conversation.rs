@@ -439,8 +439,7 @@ fn a_server_that_chooses_another_version_is_left_and_nothing_pending_is_lost() {
     client.ask(add("milk"));
     client.socket = Some(SessionNo(77));
     client.tell(ReplicaInput::SocketOpened { token: String::new() });
-    let welcome =
-        Welcome { version: 2, journal: JournalId([1; 16]), through: MutationSeq(0), catch_up: CatchUp::Tail };
+    let welcome = Welcome { version: 2, journal: JournalId([1; 16]), marks: vec![], catch_up: CatchUp::Tail };
     client.tell(ReplicaInput::SocketFrame(ServerMessage::Welcome(welcome).to_bytes()));
     let status = client.status();
     assert_eq!((status.pending, status.connection), (1, Connection::Offline));

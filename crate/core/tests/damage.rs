@@ -118,7 +118,7 @@ impl Sample {
         } else {
             assert_eq!(found.image, Image::none(), "{what}");
         }
-        let mut next = found.ledger.through(found.identity.client).next();
+        let mut next = found.ledger.through(found.identity.client).seq.next();
         for pending in &found.pending {
             assert_eq!(seq(pending), next, "{what}");
             assert_eq!(pending, &self.mutations[&next], "{what}");

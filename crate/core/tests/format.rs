@@ -54,6 +54,10 @@ fn one() -> Page {
     page
 }
 
+fn mark(seq: u64) -> Mark {
+    Mark { seq: MutationSeq(seq), hash: TimelineHash(0xa0 + seq) }
+}
+
 fn checksum(page: &Page) -> Checksum {
     let mut checksum = Checksum::default();
     checksum.toggle(PageNo(1), page.crc());
@@ -105,7 +109,7 @@ fn records() -> Vec<(&'static str, Record)> {
     let patch = |crc, bytes| PagePatch { no: PageNo(1), crc, bytes };
     let mut ledger = Ledger::new();
     let rejections = vec![rejection()];
-    ledger.insert(ClientEntry { client: ME, key: SECRET.key(), through: MutationSeq(4), rejections });
+    ledger.insert(ClientEntry { client: ME, key: SECRET.key(), marks: vec![mark(3), mark(4)], rejections });
     ledger.answer(TabId([0x55; 16]), RequestNo(7), MutationSeq(4));
     let rollup = Rollup {
         from: Lsn(1),
@@ -124,7 +128,7 @@ fn records() -> Vec<(&'static str, Record)> {
         touched: Touched::Tables(vec!["todo".into()]),
         pages: vec![patch(Page::zeroed().crc(), PatchBytes::Xor(from_hex(ONE)))],
     };
-    let outcomes = vec![Outcome { client: ME, through: MutationSeq(5), rejections: vec![] }];
+    let outcomes = vec![Outcome { client: ME, through: mark(5), rejections: vec![] }];
     vec![
         ("rollup", Record::Rollup(rollup)),
         ("ledger", Record::Ledger(ledger)),
@@ -231,7 +235,7 @@ fn a_document_written_long_ago_opens() {
     assert_eq!(found.identity.epoch, Epoch(4));
     assert_eq!((found.image.lsn(), found.image.page(PageNo(1))), (Lsn(3), Some(&Page::zeroed())));
     assert_eq!(found.pending, [mutation(6)]);
-    assert_eq!((found.ledger.through(ME), found.ledger.rejections(ME)), (MutationSeq(5), &[][..]));
+    assert_eq!((found.ledger.through(ME), found.ledger.rejections(ME)), (mark(5), &[][..]));
     let tab = TabId([0x55; 16]);
     assert_eq!(found.ledger.answered(tab, RequestNo(7)), Some(MutationSeq(4)));
     assert_eq!(found.ledger.answered(tab, RequestNo(8)), Some(MutationSeq(5)));

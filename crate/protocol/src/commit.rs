@@ -171,11 +171,7 @@ impl Decode for Rollup {
             hash: from.get()?,
             page_count: from.varint32()?,
             checksum: from.get()?,
-            last: match from.u8()? {
-                0 => false,
-                1 => true,
-                _ => return Err(bad("a flag is neither 0 nor 1")),
-            },
+            last: from.flag()?,
             outcomes: from.list()?,
             pages: from.list()?,
         };

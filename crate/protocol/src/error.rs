@@ -60,6 +60,8 @@ codes! {
     SequenceGap = "sequence_gap",
     /// What the primary told does not fit what this replica has.
     HistoryMismatch = "history_mismatch",
+    /// The server's document and the device's have different histories.
+    Diverged = "diverged",
     /// Bytes on the device fail their check.
     Corrupt = "corrupt",
     /// Files on the device are of a newer format than this build knows.

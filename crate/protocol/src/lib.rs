@@ -24,6 +24,6 @@ pub use id::{
     ClientId, ClientKey, ClientSecret, CommitHash, DefinitionHash, DocumentId, Epoch, JournalId, Lsn,
     MutationSeq, PageNo, RequestNo, SessionNo, TabId,
 };
-pub use mutation::{Argument, Mutation, Outcome, Rejection};
+pub use mutation::{Argument, Mark, Mutation, Outcome, Rejection, TimelineHash};
 pub use page::{Checksum, PAGE_SIZE, Page, PagePatch};
 pub use value::Value;

@@ -3,8 +3,8 @@
 use crate::codec::{Decode, Encode, Reader, Writer, bad};
 use crate::commit::{CommitBatch, Position, Rollup};
 use crate::error::Error;
-use crate::id::{ClientId, ClientSecret, DefinitionHash, DocumentId, JournalId, MutationSeq};
-use crate::mutation::Mutation;
+use crate::id::{ClientId, ClientSecret, DefinitionHash, DocumentId, JournalId};
+use crate::mutation::{Mark, Mutation};
 
 /// The version of the wire protocol that this build speaks.
 pub const PROTOCOL_VERSION: u16 = 1;
@@ -33,8 +33,10 @@ pub struct Hello {
     pub token: String,
     /// What the client has, if it has any history.
     pub position: Option<Position>,
+    /// Whether the client made that history by itself and no server is known to have taken it over.
+    pub local: bool,
     /// The last of its mutations that it knows to be decided.
-    pub confirmed: MutationSeq,
+    pub confirmed: Mark,
 }
 
 /// What a client says.
@@ -46,6 +48,8 @@ pub enum ClientMessage {
     Push(Vec<Mutation>),
     /// Asks for a [`ServerMessage::Pong`] with the same number.
     Ping(u64),
+    /// A part of what the client has, from Lsn 0: the answer to [`CatchUp::Offer`].
+    Offer(Rollup),
 }
 
 /// What the server will send first.
@@ -57,6 +61,8 @@ pub enum CatchUp {
     Rollup,
     /// `Rollup` parts from Lsn 0, which replace what the client has; its pending mutations stay.
     Reset,
+    /// Nothing before the client has offered its own history, which the document will begin with; then one `Commits`.
+    Offer,
 }
 
 /// The answer to [`Hello`].
@@ -66,8 +72,8 @@ pub struct Welcome {
     pub version: u16,
     /// The server's history.
     pub journal: JournalId,
-    /// The last of the client's mutations that the server has decided.
-    pub through: MutationSeq,
+    /// Points of the client's timeline up to which the server has decided, ascending; the last is how far it is.
+    pub marks: Vec<Mark>,
     /// What follows.
     pub catch_up: CatchUp,
 }
@@ -96,7 +102,7 @@ impl Encode for Hello {
     fn encode(&self, out: &mut Writer) {
         out.u16(self.min_version).u16(self.max_version).put(&self.document).put(&self.client);
         out.put(&self.secret).str(&self.definition).put(&self.hash).str(&self.token);
-        out.put(&self.position).put(&self.confirmed);
+        out.put(&self.position).u8(u8::from(self.local)).put(&self.confirmed);
     }
 }
 
@@ -112,6 +118,7 @@ impl Decode for Hello {
             hash: from.get()?,
             token: from.get()?,
             position: from.get()?,
+            local: from.flag()?,
             confirmed: from.get()?,
         })
     }
@@ -123,6 +130,7 @@ impl Encode for ClientMessage {
             ClientMessage::Hello(hello) => out.u8(1).put(hello),
             ClientMessage::Push(mutations) => out.u8(2).list(mutations),
             ClientMessage::Ping(number) => out.u8(3).varint(*number),
+            ClientMessage::Offer(rollup) => out.u8(4).put(rollup),
         };
     }
 }
@@ -133,6 +141,7 @@ impl Decode for ClientMessage {
             1 => ClientMessage::Hello(from.get()?),
             2 => ClientMessage::Push(from.list()?),
             3 => ClientMessage::Ping(from.varint()?),
+            4 => ClientMessage::Offer(from.get()?),
             _ => return Err(bad("an unknown kind of message")),
         })
     }
@@ -155,8 +164,9 @@ impl Encode for Welcome {
             CatchUp::Tail => 0,
             CatchUp::Rollup => 1,
             CatchUp::Reset => 2,
+            CatchUp::Offer => 3,
         };
-        out.u16(self.version).put(&self.journal).put(&self.through).u8(catch_up);
+        out.u16(self.version).put(&self.journal).list(&self.marks).u8(catch_up);
     }
 }
 
@@ -165,11 +175,12 @@ impl Decode for Welcome {
         Ok(Self {
             version: from.u16()?,
             journal: from.get()?,
-            through: from.get()?,
+            marks: from.list()?,
             catch_up: match from.u8()? {
                 0 => CatchUp::Tail,
                 1 => CatchUp::Rollup,
                 2 => CatchUp::Reset,
+                3 => CatchUp::Offer,
                 _ => return Err(bad("an unknown kind of catch-up")),
             },
         })

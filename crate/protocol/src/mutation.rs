@@ -1,4 +1,4 @@
-//! A named change with arguments, and what the primary answered to it.
+//! A named change with arguments, the timeline that a client's mutations form, and what the primary answered.
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,31 @@ pub struct Mutation {
     pub args: Vec<Argument>,
 }
 
+/// The hash of a client's mutations up to one: 0 before the first, then the first 8 bytes of the blake3 hash of the one
+/// before and the mutation's bytes. Equal hashes at equal numbers mean equal mutations.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TimelineHash(pub u64);
+
+impl TimelineHash {
+    /// The hash after `mutation`, given as its bytes.
+    pub fn after(self, mutation: &[u8]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.0.to_le_bytes()).update(mutation);
+        let mut first = [0; 8];
+        first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+        Self(u64::from_le_bytes(first))
+    }
+}
+
+/// A point of a client's timeline.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// The last mutation up to here.
+    pub seq: MutationSeq,
+    /// The hash up to here.
+    pub hash: TimelineHash,
+}
+
 /// The primary's refusal of one mutation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
@@ -49,7 +74,7 @@ pub struct Outcome {
     /// Whose mutations.
     pub client: ClientId,
     /// The last decided mutation.
-    pub through: MutationSeq,
+    pub through: Mark,
     /// Those refused, ascending; at most the ones the client does not have yet.
     pub rejections: Vec<Rejection>,
 }
@@ -75,6 +100,30 @@ impl Encode for Mutation {
 impl Decode for Mutation {
     fn decode(from: &mut Reader<'_>) -> Result<Self, Error> {
         Ok(Self { seq: from.get()?, at: from.varint()?, name: from.get()?, args: from.list()? })
+    }
+}
+
+impl Encode for TimelineHash {
+    fn encode(&self, out: &mut Writer) {
+        out.u64(self.0);
+    }
+}
+
+impl Decode for TimelineHash {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Error> {
+        Ok(Self(from.u64()?))
+    }
+}
+
+impl Encode for Mark {
+    fn encode(&self, out: &mut Writer) {
+        out.put(&self.seq).put(&self.hash);
+    }
+}
+
+impl Decode for Mark {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Error> {
+        Ok(Self { seq: from.get()?, hash: from.get()? })
     }
 }
 

@@ -43,6 +43,8 @@ pub enum Request {
     },
     /// Tries the server now instead of at the end of the back-off.
     Reconnect,
+    /// Gives up a history that this device made by itself for the server's; what is pending stays.
+    TakeServers,
 }
 
 /// A read-only statement with positional parameters.
@@ -191,6 +193,8 @@ pub struct Status {
     pub ready: bool,
     /// The last commit of the primary that is here.
     pub lsn: Lsn,
+    /// Whether the device made the document's history by itself and no server is known to have taken it over.
+    pub local: bool,
     /// The number of mutations that are neither confirmed nor rejected.
     #[cfg_attr(feature = "ts", ts(type = "number"))]
     pub pending: u64,

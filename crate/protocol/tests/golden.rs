@@ -114,6 +114,10 @@ fn position() -> Position {
     Position::start(journal()).after(&first).after(&second)
 }
 
+fn mark(seq: u64) -> Mark {
+    Mark { seq: MutationSeq(seq), hash: TimelineHash(0xa0 + seq) }
+}
+
 fn outcome() -> Outcome {
     let rejection = Rejection {
         seq: MutationSeq(4),
@@ -121,7 +125,7 @@ fn outcome() -> Outcome {
         code: "constraint".into(),
         message: "UNIQUE constraint failed: todo.id".into(),
     };
-    Outcome { client: client(), through: MutationSeq(5), rejections: vec![rejection] }
+    Outcome { client: client(), through: mark(5), rejections: vec![rejection] }
 }
 
 fn samples() -> BTreeMap<&'static str, Sample> {
@@ -135,14 +139,12 @@ fn samples() -> BTreeMap<&'static str, Sample> {
         hash: definition().hash(),
         token: String::new(),
         position: None,
-        confirmed: MutationSeq(0),
+        local: false,
+        confirmed: Mark::default(),
     };
-    let resume = Hello {
-        token: "t0ken".into(),
-        position: Some(position()),
-        confirmed: MutationSeq(300),
-        ..hello.clone()
-    };
+    let resume =
+        Hello { token: "t0ken".into(), position: Some(position()), confirmed: mark(300), ..hello.clone() };
+    let local = Hello { position: Some(position()), local: true, ..hello.clone() };
     let value = |name: &str, value: Value| Argument { name: name.into(), value };
     let push = vec![
         Mutation {
@@ -164,7 +166,7 @@ fn samples() -> BTreeMap<&'static str, Sample> {
         },
     ];
     let welcome = |catch_up| {
-        let welcome = Welcome { version: 1, journal: journal(), through: MutationSeq(3), catch_up };
+        let welcome = Welcome { version: 1, journal: journal(), marks: vec![mark(1), mark(3)], catch_up };
         Sample::Server(ServerMessage::Welcome(welcome))
     };
     let [first, second] = commits();
@@ -188,17 +190,21 @@ fn samples() -> BTreeMap<&'static str, Sample> {
         pages: vec![PagePatch { no: PageNo(2), crc: page(1).crc(), bytes: PatchBytes::Lz4(from_hex(ONE)) }],
         ..part.clone()
     };
+    let whole = Rollup { outcomes: vec![], ..last.clone() };
     let refused = ServerMessage::Refused { code: "bad_frame".into(), message: "malformed bytes".into() };
     let batch = CommitBatch { outcomes: vec![outcome()], commits: vec![first, second] };
     let nothing = CommitBatch { outcomes: vec![], commits: vec![] };
     BTreeMap::from([
         ("client-hello", Sample::Client(ClientMessage::Hello(hello))),
         ("client-hello-resume", Sample::Client(ClientMessage::Hello(resume))),
+        ("client-hello-local", Sample::Client(ClientMessage::Hello(local))),
         ("client-push", Sample::Client(ClientMessage::Push(push))),
         ("client-ping", Sample::Client(ClientMessage::Ping(300))),
+        ("client-offer", Sample::Client(ClientMessage::Offer(whole))),
         ("server-welcome-tail", welcome(CatchUp::Tail)),
         ("server-welcome-rollup", welcome(CatchUp::Rollup)),
         ("server-welcome-reset", welcome(CatchUp::Reset)),
+        ("server-welcome-offer", welcome(CatchUp::Offer)),
         ("server-commits", Sample::Server(ServerMessage::Commits(batch))),
         ("server-commits-empty", Sample::Server(ServerMessage::Commits(nothing))),
         ("server-rollup-part", Sample::Server(ServerMessage::Rollup(part))),
@@ -300,6 +306,7 @@ fn the_rpc_messages_in_the_document_are_what_this_build_says() {
     let status = Status {
         ready: true,
         lsn: Lsn(2),
+        local: false,
         pending: 1,
         progress: None,
         connection: rpc::Connection::Online,
@@ -315,6 +322,7 @@ fn the_rpc_messages_in_the_document_are_what_this_build_says() {
         ("unsubscribe", request(4, Request::Unsubscribe { subscription: 1 })),
         ("dismiss", request(5, Request::Dismiss { seq: MutationSeq(4) })),
         ("reconnect", request(6, Request::Reconnect)),
+        ("take-servers", request(7, Request::TakeServers)),
         (
             "applied",
             event(TabEvent::Reply { no: RequestNo(1), reply: Reply::Applied { seq: MutationSeq(9) } }),

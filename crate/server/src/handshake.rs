@@ -38,7 +38,7 @@ pub(crate) fn check_served(hello: &Hello, name: &str, hash: &DefinitionHash) -> 
 
 #[cfg(test)]
 mod tests {
-    use offprint_protocol::{ClientId, ClientSecret, DocumentId, Encode, MutationSeq};
+    use offprint_protocol::{ClientId, ClientSecret, DocumentId, Encode, Mark};
 
     use super::*;
 
@@ -55,7 +55,8 @@ mod tests {
             hash: HASH,
             token: String::new(),
             position: None,
-            confirmed: MutationSeq(0),
+            local: false,
+            confirmed: Mark::default(),
         }
     }
 

@@ -13,7 +13,24 @@ const MUTATIONS: usize = 8192;
 impl Document {
     /// Whether nobody else decides: no server is named, and the history, if there is one, was made here.
     pub(crate) fn is_own_primary(&self) -> bool {
-        !self.config.server && (self.position().is_none() || self.confirmed.is_local())
+        !self.config.server && (self.position().is_none() || self.is_local())
+    }
+
+    /// Whether the device made the history by itself and no server is known to have taken it over.
+    pub(crate) fn is_local(&self) -> bool {
+        self.confirmed.is_local()
+    }
+
+    /// What a server is told of has to be durable here: what a device has confirmed by itself is made one commit first.
+    pub(crate) fn before_connecting(&mut self, journal: &mut Journal) -> Result<Option<Ticket>, Error> {
+        (self.config.server && self.is_local()).then(|| self.confirm_locally(journal)).transpose()
+    }
+
+    /// A server has taken the history over; nothing else changes.
+    pub(crate) fn adopted(&mut self, journal: &mut Journal) {
+        self.confirmed.adopted();
+        let pending: Vec<_> = self.timeline.iter().cloned().collect();
+        journal.checkpoint(&self.confirmed, &self.ledger, &pending);
     }
 
     /// Confirms its mutations if the log has grown long, or if there are many; not while they are being replayed.
@@ -45,7 +62,7 @@ impl Document {
             })?;
             self.confirmed = pages.image().clone();
         }
-        let through = self.timeline.last();
+        let through = self.timeline.end();
         let unflushed = self.timeline.in_flight().map(|(ticket, one)| (ticket, one.tab, one.request));
         self.owed.extend(unflushed);
         let failed = std::mem::take(&mut self.failed);

@@ -164,6 +164,11 @@ impl Client {
         }
     }
 
+    /// Another device with a copy of the files, as they are now; its tab asks under other numbers.
+    pub fn copied(&self, entropy: u8) -> Self {
+        Self { next: self.next + 1000, ..Self::with(entropy, definition(), self.disk.clone()) }
+    }
+
     /// Hands an input in and lets the disk answer until it has nothing to do.
     pub fn tell(&mut self, input: ReplicaInput) {
         if matches!(input, ReplicaInput::Wake) {

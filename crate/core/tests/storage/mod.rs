@@ -10,8 +10,8 @@ use offprint_core::journal::{Identity, Journal, JournalConfig, Recovered, Role, 
 use offprint_core::ledger::Ledger;
 use offprint_core::record::{PendingMutation, Record};
 use offprint_protocol::{
-    Argument, CommitBatch, DocumentId, Epoch, Error, JournalId, Mutation, MutationSeq, Outcome, Page, PageNo,
-    Rejection, RequestNo, Rollup, TabId, Touched, Value,
+    Argument, CommitBatch, DocumentId, Epoch, Error, JournalId, Mark, Mutation, MutationSeq, Outcome, Page,
+    PageNo, Rejection, RequestNo, Rollup, TabId, TimelineHash, Touched, Value,
 };
 
 pub struct Random(u64);
@@ -189,7 +189,7 @@ impl Device {
     pub fn mutate(&mut self, bytes: usize) -> Ticket {
         let me = self.identity.expect("open");
         let last =
-            self.now.pending.last().map_or(self.now.ledger.through(me.client), |last| last.mutation.seq);
+            self.now.pending.last().map_or(self.now.ledger.through(me.client).seq, |last| last.mutation.seq);
         self.requests += 1;
         let value = Value::Text(format!("life {} {}", self.lives, "x".repeat(bytes)));
         let pending = PendingMutation {
@@ -241,7 +241,11 @@ impl Device {
         let rejections = refused
             .map(|seq| Rejection { seq, name: "add".into(), code: "constraint".into(), message: "no".into() })
             .collect();
-        vec![Outcome { client, through: seq(last), rejections }]
+        vec![Outcome {
+            client,
+            through: Mark { seq: seq(last), hash: TimelineHash(seq(last).0) },
+            rejections,
+        }]
     }
 
     fn decide(&mut self, outcomes: &[Outcome]) {
@@ -249,7 +253,7 @@ impl Device {
             self.now.ledger.decide(outcome).unwrap();
             let (decided, pending) = std::mem::take(&mut self.now.pending)
                 .into_iter()
-                .partition(|one| seq(one) <= outcome.through);
+                .partition(|one| seq(one) <= outcome.through.seq);
             let decided: Vec<PendingMutation> = decided;
             self.now.pending = pending;
             for one in decided {

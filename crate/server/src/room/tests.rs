@@ -6,9 +6,7 @@ use std::time::Duration;
 use offprint_core::disk::{BatchNo, DiskBatch, DiskOp, FileName};
 use offprint_core::host::{PrimaryEffect, PrimaryInput};
 use offprint_protocol::message::Hello;
-use offprint_protocol::{
-    ClientId, ClientSecret, Code, Definition, DocumentId, Error, MutationSeq, SessionNo,
-};
+use offprint_protocol::{ClientId, ClientSecret, Code, Definition, DocumentId, Error, Mark, SessionNo};
 use tempfile::TempDir;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -104,7 +102,8 @@ impl House {
             hash: offprint_protocol::DefinitionHash([0; 32]),
             token: String::new(),
             position: None,
-            confirmed: MutationSeq(0),
+            local: false,
+            confirmed: Mark::default(),
         };
         let outbox = Outbox::new(self.rooms.limits().outbox);
         (self.rooms.join(hello, &outbox).unwrap(), outbox)

@@ -156,6 +156,7 @@ pub(crate) struct Copy {
     pub(crate) pages: BTreeMap<PageNo, Page>,
     pub(crate) page_count: u32,
     pub(crate) through: MutationSeq,
+    decided: Mark,
     pub(crate) rejections: Vec<Rejection>,
     pub(crate) catch_up: Option<CatchUp>,
     parts: Vec<Rollup>,
@@ -176,13 +177,15 @@ impl Copy {
             definition: definition.name,
             token: String::new(),
             position: None,
-            confirmed: MutationSeq(0),
+            local: false,
+            confirmed: Mark::default(),
         };
         Self {
             hello,
             pages: BTreeMap::new(),
             page_count: 0,
             through: MutationSeq(0),
+            decided: Mark::default(),
             rejections: vec![],
             catch_up: None,
             parts: vec![],
@@ -198,7 +201,7 @@ impl Copy {
 
     pub(crate) async fn try_connect(&mut self, address: SocketAddr) -> Result<Socket, Ended> {
         let mut socket = Socket::open(address).await;
-        self.hello.confirmed = self.through;
+        self.hello.confirmed = self.decided;
         socket.send(&ClientMessage::Hello(self.hello.clone())).await;
         self.caught_up = false;
         while !self.caught_up {
@@ -307,7 +310,10 @@ impl Copy {
                     self.rejections.push(rejection);
                 }
             }
-            self.through = self.through.max(outcome.through);
+            if outcome.through.seq > self.through {
+                self.decided = outcome.through;
+                self.through = outcome.through.seq;
+            }
         }
     }
 

@@ -1,0 +1,114 @@
+//! A document that begins with the history that a device made while it had no server.
+
+use offprint_protocol::message::{CatchUp, Hello, PROTOCOL_VERSION, ServerMessage, Welcome};
+use offprint_protocol::{Code, CommitBatch, Encode, Error, Lsn, Outcome, Rollup, SessionNo};
+
+use crate::host::PrimaryEffect;
+use crate::image::Image;
+use crate::primary::{Decided, Primary, Session};
+use crate::tail::Tail;
+
+/// The most pages that an offer may have: 1 GiB.
+const PAGES: usize = 1 << 18;
+
+/// What a client that was asked for its history has sent of it.
+pub(super) struct Offer {
+    hello: Hello,
+    parts: Vec<Rollup>,
+    pages: usize,
+}
+
+impl Primary {
+    /// Whether the document has no history yet and this client has one; it is asked for it. Fails with `diverged` if the
+    /// document has another.
+    pub(super) fn ask_for_offer(
+        &mut self,
+        session: SessionNo,
+        hello: &Hello,
+        effects: &mut Vec<PrimaryEffect>,
+    ) -> Result<bool, Error> {
+        let open = self.open.as_mut().expect("BUG: greeting before the files are read");
+        let ours = open.tail.end();
+        let Some(theirs) = hello.position.filter(|theirs| hello.local && theirs.journal != ours.journal)
+        else {
+            return Ok(false);
+        };
+        if ours.lsn > Lsn(0) {
+            let what = "the document on the server has another history than the one on the device";
+            return Err(Error::new(Code::Diverged, what));
+        }
+        self.offers.insert(session, Offer { hello: hello.clone(), parts: Vec::new(), pages: 0 });
+        let welcome = Welcome {
+            version: PROTOCOL_VERSION,
+            journal: theirs.journal,
+            marks: vec![hello.confirmed],
+            catch_up: CatchUp::Offer,
+        };
+        effects.push(PrimaryEffect::Send { session, frame: ServerMessage::Welcome(welcome).to_bytes() });
+        Ok(true)
+    }
+
+    /// Takes a part of an offer; the last one makes it the document's history.
+    pub(super) fn take_offer(
+        &mut self,
+        session: SessionNo,
+        part: Rollup,
+        effects: &mut Vec<PrimaryEffect>,
+    ) -> Result<(), Error> {
+        let Some(offer) = self.offers.get_mut(&session) else {
+            return Err(Error::new(Code::BadState, "an offer that was not asked for"));
+        };
+        offer.pages += part.pages.len();
+        if offer.pages > PAGES.min(self.limits.pages as usize) {
+            return Err(Error::new(Code::Limit, "the offered document is too long"));
+        }
+        let is_last = part.last;
+        offer.parts.push(part);
+        if is_last && let Some(offer) = self.offers.remove(&session) {
+            self.adopt(session, offer, effects)?;
+        }
+        Ok(())
+    }
+
+    fn adopt(
+        &mut self,
+        session: SessionNo,
+        Offer { hello, parts, .. }: Offer,
+        effects: &mut Vec<PrimaryEffect>,
+    ) -> Result<(), Error> {
+        let open = self.open.as_mut().expect("BUG: an offer before the files are read");
+        if open.tail.end().lsn > Lsn(0) || open.flushing.is_some() {
+            let what = "the document got another history while the offer was under way";
+            return Err(Error::new(Code::Diverged, what));
+        }
+        let position = hello.position.ok_or_else(|| Error::new(Code::BadState, "an offer of nothing"))?;
+        let mut image = Image::none();
+        image.apply_rollup(position.journal, &parts)?;
+        if image.position() != Some(position) {
+            return Err(Error::new(Code::HistoryMismatch, "the offer is not at the position that was named"));
+        }
+        let before = open.database.pages().update_image(|ours| std::mem::replace(ours, image));
+        if let Err(error) = open.check_adopted(self.config.definition.migrations.len()) {
+            open.database.pages().update_image(|ours| *ours = before);
+            return Err(error);
+        }
+        open.tail = Tail::new(position, Vec::new());
+        let outcome = open.received(hello.client, hello.secret.key(), hello.confirmed);
+        open.unrecorded.clear();
+        let ticket = self.journal.reset(open.database.pages().image(), &open.ledger, &[]);
+        open.flushing = Some((ticket, Decided::Adopted { session, outcome }));
+        // Whoever greeted before has the start of another history: they come back.
+        for other in std::mem::take(&mut self.sessions).into_keys() {
+            effects.push(PrimaryEffect::Close { session: other });
+        }
+        let session_of = Session { client: hello.client, queued: hello.confirmed.seq };
+        self.sessions.insert(session, session_of);
+        Ok(())
+    }
+
+    /// The adopted history is durable: its client is in step.
+    pub(super) fn tell_adopted(session: SessionNo, outcome: Outcome, effects: &mut Vec<PrimaryEffect>) {
+        let batch = CommitBatch { outcomes: vec![outcome], commits: Vec::new() };
+        effects.push(PrimaryEffect::Send { session, frame: ServerMessage::Commits(batch).to_bytes() });
+    }
+}
