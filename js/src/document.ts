@@ -2,6 +2,7 @@ import type { Rejection, Select as RpcSelect, Status } from "../../worker/src/rp
 import type { Attachment } from "./attachment.ts";
 import type { DocumentDefinition } from "./definition.ts";
 import type { OffprintError } from "./error.ts";
+import { type Export, type ExportOptions, exportDocument } from "./export.ts";
 import { decodeRows } from "./rows.ts";
 import type { AnyRow, Mutator, Select } from "./sql.ts";
 import type { Write } from "./write.ts";
@@ -78,6 +79,11 @@ export class Document<D extends DocumentDefinition = DocumentDefinition> {
   /** Tries the server now instead of at the end of the back-off; happens by itself when the page comes online. */
   async reconnect(): Promise<void> {
     await this.#attachment.ask("reconnect");
+  }
+
+  /** The document as a plain SQLite file, in one state: what is visible, or what is confirmed. */
+  async export(options: ExportOptions = {}): Promise<Export> {
+    return exportDocument(this.#attachment, options);
   }
 
   /** Ends this tab's use of the document; what is still open settles with `closed`. May be called again. */

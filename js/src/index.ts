@@ -1,5 +1,5 @@
 // SQLite documents: `defineDocument` says what a document is, `open` opens one, `sql` tags statements.
-export type { Problem, Rejection, SqlValue, Status } from "../../worker/src/rpc.generated.ts";
+export type { Problem, Progress, Rejection, SqlValue, Status } from "../../worker/src/rpc.generated.ts";
 export {
   type DefinitionInput,
   type DocumentDefinition,
@@ -8,6 +8,7 @@ export {
 } from "./definition.ts";
 export type { Document, Mutate } from "./document.ts";
 export { type ErrorCode, OffprintError, Rejected } from "./error.ts";
+export type { Export, ExportOptions } from "./export.ts";
 export { type OpenOptions, open } from "./open.ts";
 export { type AnyRow, type Mutator, type Select, type SqlCell, sql } from "./sql.ts";
 export type { WorkerFactory } from "./workers.ts";

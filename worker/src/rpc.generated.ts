@@ -105,7 +105,23 @@ subscription: number, } } | { "dismiss": {
 /**
  * Which one.
  */
-seq: MutationSeq, } } | "reconnect" | "takeServers";
+seq: MutationSeq, } } | { "export": { 
+/**
+ * What the primary has confirmed, without what is pending.
+ */
+confirmed: boolean, } } | { "exportPart": { 
+/**
+ * Which one.
+ */
+export: RequestNo, 
+/**
+ * Which part, from 0.
+ */
+part: number, } } | { "endExport": { 
+/**
+ * Which one.
+ */
+export: RequestNo, } } | "reconnect" | "takeServers";
 
 /**
  * A request and the tab's number for it, which is never reused.
@@ -127,7 +143,19 @@ export type Reply = { "applied": {
 /**
  * Its number.
  */
-seq: MutationSeq, } } | { "rows": Uint8Array<ArrayBuffer> } | "done";
+seq: MutationSeq, } } | { "rows": Uint8Array<ArrayBuffer> } | { "export": { 
+/**
+ * What stands for it.
+ */
+export: RequestNo, 
+/**
+ * The last commit of the primary that is in it.
+ */
+lsn: Lsn, 
+/**
+ * The file's size in bytes.
+ */
+size: number, } } | { "part": Uint8Array<ArrayBuffer> } | "done";
 
 /**
  * The primary's refusal of one mutation.

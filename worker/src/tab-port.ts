@@ -26,10 +26,12 @@ export class TabPort {
   /** Keeps an event until the burst it belongs to is over. */
   tell(event: TabEvent): void {
     this.#outbox.push(event);
-    // Rows were copied out of the core for this tab alone.
+    // Bytes were copied out of the core for this tab alone.
     if ("rows" in event) this.#transfer.push(event.rows.rows.buffer);
-    else if ("reply" in event && typeof event.reply.reply === "object" && "rows" in event.reply.reply) {
-      this.#transfer.push(event.reply.reply.rows.buffer);
+    else if ("reply" in event && typeof event.reply.reply === "object") {
+      const { reply } = event.reply;
+      if ("rows" in reply) this.#transfer.push(reply.rows.buffer);
+      else if ("part" in reply) this.#transfer.push(reply.part.buffer);
     }
   }
 

@@ -12,6 +12,7 @@ use offprint_protocol::{
 };
 
 use crate::entropy::Entropy;
+use crate::export::Exports;
 use crate::head::Identity;
 use crate::host::ReplicaConfig;
 use crate::image::Image;
@@ -49,6 +50,7 @@ pub(crate) struct Document {
     timeline: Timeline,
     ledger: Ledger,
     live: LiveQueries<(TabId, u32)>,
+    exports: Exports,
     /// What the overlay touches.
     overlay: Touched,
     /// What changed in the view since the live queries last ran.
@@ -89,6 +91,7 @@ impl Document {
             timeline: Timeline::new(confirmed, recovered.pending),
             ledger: recovered.ledger,
             live: LiveQueries::new(),
+            exports: Exports::default(),
             overlay: Touched::none(),
             changed: Touched::none(),
             unseen: Some(Touched::All),
@@ -190,6 +193,18 @@ impl Document {
                 Ok(Reply::Done)
             }
             Request::Dismiss { seq } => self.dismiss(seq, journal).map(|()| Reply::Done),
+            Request::Export { confirmed } => {
+                let (image, database) = (&self.confirmed, &mut self.database);
+                Ok(self.exports.begin(tab, no, || match confirmed {
+                    true => Snapshot::of(image.clone()),
+                    false => database.pages().snapshot(),
+                }))
+            }
+            Request::ExportPart { export, part } => self.exports.part(tab, export, part),
+            Request::EndExport { export } => {
+                self.exports.end(tab, export);
+                Ok(Reply::Done)
+            }
             Request::Reconnect | Request::TakeServers => Ok(Reply::Done),
         };
         told.push(match result {
@@ -270,9 +285,10 @@ impl Document {
         Ok(())
     }
 
-    /// A tab is gone: its subscriptions end.
+    /// A tab is gone: its subscriptions and exports end.
     pub(crate) fn tab_gone(&mut self, tab: TabId) {
         self.live.drop_where(|(other, _)| *other == tab);
+        self.exports.tab_gone(tab);
     }
 
     /// Takes commits; the view is brought in line by the next [`Document::settle`]. On an error what was taken before

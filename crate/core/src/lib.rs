@@ -33,6 +33,7 @@ pub mod rows;
 pub mod mutator;
 pub mod migration;
 pub mod live;
+mod export;
 mod timeline;
 mod rebase;
 mod sync;

@@ -41,6 +41,23 @@ pub enum Request {
         /// Which one.
         seq: MutationSeq,
     },
+    /// Begins to export the document as a SQLite file.
+    Export {
+        /// What the primary has confirmed, without what is pending.
+        confirmed: bool,
+    },
+    /// Asks for a part of an export; asking again gives the same.
+    ExportPart {
+        /// Which one.
+        export: RequestNo,
+        /// Which part, from 0.
+        part: u32,
+    },
+    /// Ends an export, whether it has come to its end or not.
+    EndExport {
+        /// Which one.
+        export: RequestNo,
+    },
     /// Tries the server now instead of at the end of the back-off.
     Reconnect,
     /// Gives up a history that this device made by itself for the server's; what is pending stays.
@@ -80,6 +97,18 @@ pub enum Reply {
     },
     /// A query's rows (PROTOCOL.md, Rows).
     Rows(#[cfg_attr(feature = "ts", ts(type = "Uint8Array<ArrayBuffer>"))] Bytes),
+    /// An export has begun.
+    Export {
+        /// What stands for it.
+        export: RequestNo,
+        /// The last commit of the primary that is in it.
+        lsn: Lsn,
+        /// The file's size in bytes.
+        #[cfg_attr(feature = "ts", ts(type = "number"))]
+        size: u64,
+    },
+    /// The next bytes of the file; empty behind its end.
+    Part(#[cfg_attr(feature = "ts", ts(type = "Uint8Array<ArrayBuffer>"))] Bytes),
     /// Nothing to tell.
     Done,
 }

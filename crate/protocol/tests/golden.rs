@@ -323,11 +323,21 @@ fn the_rpc_messages_in_the_document_are_what_this_build_says() {
         ("dismiss", request(5, Request::Dismiss { seq: MutationSeq(4) })),
         ("reconnect", request(6, Request::Reconnect)),
         ("take-servers", request(7, Request::TakeServers)),
+        ("export", request(7, Request::Export { confirmed: false })),
+        ("export-part", request(8, Request::ExportPart { export: RequestNo(7), part: 0 })),
+        ("end-export", request(9, Request::EndExport { export: RequestNo(7) })),
         (
             "applied",
             event(TabEvent::Reply { no: RequestNo(1), reply: Reply::Applied { seq: MutationSeq(9) } }),
         ),
         ("done", event(TabEvent::Reply { no: RequestNo(4), reply: Reply::Done })),
+        (
+            "exported",
+            event(TabEvent::Reply {
+                no: RequestNo(7),
+                reply: Reply::Export { export: RequestNo(7), lsn: Lsn(2), size: 12288 },
+            }),
+        ),
         ("failed", event(TabEvent::Failed { no: RequestNo(1), problem: problem.clone() })),
         ("durable", event(TabEvent::Durable { requests: vec![RequestNo(1)] })),
         ("confirmed", event(TabEvent::Confirmed { requests: vec![RequestNo(1)] })),

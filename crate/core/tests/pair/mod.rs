@@ -232,6 +232,8 @@ impl Client {
             TabEvent::Reply { no: other, reply } if *other == no => Some(match reply {
                 Reply::Applied { .. } => "applied".to_owned(),
                 Reply::Rows(_) => "rows".to_owned(),
+                Reply::Export { .. } => "export".to_owned(),
+                Reply::Part(_) => "part".to_owned(),
                 Reply::Done => "done".to_owned(),
             }),
             TabEvent::Failed { no: other, problem } if *other == no => {

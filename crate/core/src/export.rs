@@ -1,0 +1,49 @@
+//! Exports under way: each hands out one state of the document part by part, whatever happens to it meanwhile.
+
+use std::collections::BTreeMap;
+
+use offprint_protocol::rpc::{Bytes, Reply};
+use offprint_protocol::{Code, Error, Lsn, PAGE_SIZE, PageNo, RequestNo, TabId};
+
+use crate::snapshot::Snapshot;
+
+/// The pages of one part: 1 MiB.
+const PART_PAGES: u32 = 256;
+
+/// The exports of every tab, by the request that began each.
+#[derive(Debug, Default)]
+pub(crate) struct Exports(BTreeMap<(TabId, RequestNo), Snapshot>);
+
+impl Exports {
+    /// Begins one, unless this request has already.
+    pub(crate) fn begin(&mut self, tab: TabId, no: RequestNo, snapshot: impl FnOnce() -> Snapshot) -> Reply {
+        let snapshot = self.0.entry((tab, no)).or_insert_with(snapshot);
+        Reply::Export {
+            export: no,
+            lsn: snapshot.position().map_or(Lsn(0), |position| position.lsn),
+            size: u64::from(snapshot.page_count()) * PAGE_SIZE as u64,
+        }
+    }
+
+    /// A part of the file, counted from 0; empty past the end. `closed` if there is no such export any more.
+    pub(crate) fn part(&self, tab: TabId, export: RequestNo, part: u32) -> Result<Reply, Error> {
+        let snapshot = self.0.get(&(tab, export)).ok_or_else(|| {
+            Error::new(Code::Closed, "the worker that made the export is gone: export again")
+        })?;
+        let first = PageNo(part.saturating_mul(PART_PAGES).saturating_add(1));
+        let bytes = snapshot.file_part(first, PART_PAGES).map_err(|fault| {
+            Error::new(Code::Internal, format!("page {} of the document is not in memory", fault.0))
+        })?;
+        Ok(Reply::Part(Bytes(bytes)))
+    }
+
+    /// Ends one, if it has not ended.
+    pub(crate) fn end(&mut self, tab: TabId, export: RequestNo) {
+        self.0.remove(&(tab, export));
+    }
+
+    /// Ends all of a tab that is gone.
+    pub(crate) fn tab_gone(&mut self, tab: TabId) {
+        self.0.retain(|(other, _), _| *other != tab);
+    }
+}
