@@ -108,7 +108,7 @@ impl Stored {
         fact("clients", ledger.clients().count().to_string());
         for client in ledger.clients() {
             let rejections = client.rejections.len();
-            let value = format!("decided through {}, {rejections} rejections kept", client.through);
+            let value = format!("decided through {}, {rejections} rejections kept", client.through().seq);
             fact(&format!("client {}", hex(&client.client.0)), value);
         }
         Ok(facts)
