@@ -24,8 +24,8 @@ pub(crate) struct Opening {
     /// Log, base and generation are settled when the first batch is made.
     pub(crate) head: Head,
     pub(crate) begun: bool,
-    /// Has to be flushed before anything else.
-    pub(crate) flush: Option<FileName>,
+    /// Has to be written and flushed before anything else.
+    pub(crate) flush: Option<(FileName, Vec<u8>)>,
     /// Has to be in the file `aside` before anything else: where, and what.
     pub(crate) aside: Option<(u64, Vec<u8>)>,
     /// The other base becomes the active one.

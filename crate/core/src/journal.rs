@@ -222,16 +222,15 @@ impl Journal {
         &mut self,
         state: (&Image, &Ledger, &[PendingMutation]),
         full: bool,
-        flush: Option<FileName>,
+        flush: Option<(FileName, Vec<u8>)>,
     ) -> Ticket {
         let salt = self.entropy.number();
         let running = self.running().expect("BUG: a checkpoint of files that are not open");
         let (opening, queue, chain) = Opening::new(&running.head, salt, state, full, running.slot.is_some());
         // An opening that was under way is replaced; what has to be flushed before it still has to be.
         let before = running.opening.take();
-        let flush = flush.or(before.as_ref().and_then(|opening| opening.flush));
-        let aside = before.and_then(|opening| opening.aside);
-        running.opening = Some(Opening { flush, aside, ..opening });
+        let (before, aside) = before.map_or((None, None), |opening| (opening.flush, opening.aside));
+        running.opening = Some(Opening { flush: flush.or(before), aside, ..opening });
         running.catch_up = None;
         running.log = Tail { chain, written: 0, queue, starts_write: false };
         running.appended.0 += 1;
@@ -309,7 +308,9 @@ impl Running {
             opening.head.log = self.head.log.other();
             opening.head.base = if opening.other_base { self.head.base.other() } else { self.head.base };
             self.log.queue[..LOG_HEADER_LEN].copy_from_slice(&opening.head.encode(Place::Log));
-            ops.extend(opening.flush.map(|file| DiskOp::Flush { file }));
+            if let Some((file, bytes)) = opening.flush.take() {
+                ops.extend([DiskOp::Write { file, offset: 0, bytes }, DiskOp::Flush { file }]);
+            }
             if let Some((offset, bytes)) = opening.aside.clone() {
                 let file = FileName::Aside;
                 ops.extend([DiskOp::Write { file, offset, bytes }, DiskOp::Flush { file }]);
@@ -317,24 +318,24 @@ impl Running {
         }
         if let Some(new_base) = &mut opening.new_base {
             ops.extend(new_base.writes(opening.head.base, SLICE));
+            ops.push(DiskOp::Flush { file: opening.head.base.base() });
             if !new_base.is_done() {
                 self.opening = Some(opening);
                 return ops;
             }
-            ops.push(DiskOp::Flush { file: opening.head.base.base() });
             opening.new_base = None;
         }
         let (log, other) = (opening.head.log, opening.head.log.other());
         if self.log_len[other.index()] == 0 {
             ops.push(self.grow(other, LOG_GROWTH));
         }
-        if self.log.queue.len() > SLICE {
-            ops.extend(self.write_to(log, SLICE));
+        let is_last = self.log.queue.len() <= SLICE;
+        ops.extend(self.write_to(log, SLICE));
+        ops.push(DiskOp::Flush { file: log.log() });
+        if !is_last {
             self.opening = Some(opening);
             return ops;
         }
-        ops.extend(self.write_to(log, SLICE));
-        ops.push(DiskOp::Flush { file: log.log() });
         self.head = opening.head;
         ops.extend(self.head_ops());
         self.catch_up = opening.catch_up;
@@ -346,8 +347,8 @@ impl Running {
     fn catch_up_ops(&mut self) -> Vec<DiskOp> {
         let Some(mut catch_up) = self.catch_up.take() else { return Vec::new() };
         let mut ops = catch_up.slice(self.head.base);
+        ops.push(DiskOp::Flush { file: self.head.base.base() });
         if catch_up.is_done() {
-            ops.push(DiskOp::Flush { file: self.head.base.base() });
             self.head.base_info = catch_up.image.base_info();
             self.head.generation += 1;
             ops.extend(self.head_ops());

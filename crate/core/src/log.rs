@@ -149,7 +149,7 @@ fn array_at(bytes: &[u8], at: usize) -> Option<[u8; 4]> {
 }
 
 /// Where the zeros at the end begin, rounded up.
-fn used(bytes: &[u8]) -> usize {
+pub(crate) fn used(bytes: &[u8]) -> usize {
     const ZEROS: [u8; 4096] = [0; 4096];
     let mut end = bytes.len();
     for chunk in bytes.rchunks(ZEROS.len()) {

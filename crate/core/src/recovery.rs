@@ -11,7 +11,7 @@ use crate::entropy::Entropy;
 use crate::head::{Head, HeadBytes, Identity, Place, Role, SLOT_LEN, Side};
 use crate::image::Image;
 use crate::ledger::Ledger;
-use crate::log::LOG_HEADER_LEN;
+use crate::log::{LOG_HEADER_LEN, used};
 use crate::record::PendingMutation;
 use crate::replay::{Replay, opening_is_whole, was_flushed};
 
@@ -46,8 +46,9 @@ pub(crate) struct Opened {
     pub(crate) head: Head,
     /// The slot that holds it, if one does.
     pub(crate) slot: Option<Side>,
-    /// A log that has to be flushed before the other one is touched.
-    pub(crate) flush: Option<FileName>,
+    /// A log that has to be written again and flushed before the other one is touched: the device may not have it,
+    /// whatever its cache says, and after a flush that failed another one alone would not bring it there.
+    pub(crate) flush: Option<(FileName, Vec<u8>)>,
     /// The lengths of the logs.
     pub(crate) log_len: [u64; 2],
     /// Has to be in the file `aside` before the next head is flushed: where, and what.
@@ -319,7 +320,7 @@ impl Recovery {
         if let Some(info) = candidate.head.base_info {
             base.pad(info.page_count);
         }
-        let flush = (!candidate.in_slot).then(|| candidate.head.log.log());
+        let flush = (!candidate.in_slot).then(|| (candidate.head.log.log(), log[..used(&log)].to_vec()));
         let (opened, aside) = self.replay(candidate, base, &log, entropy)?;
         Ok(self.kept(Opened { flush, ..opened }, aside))
     }
