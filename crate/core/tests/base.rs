@@ -74,38 +74,6 @@ fn a_large_document_is_written_in_slices_and_read_back() {
 }
 
 #[test]
-fn a_large_document_survives_a_crash_at_any_of_its_operations() {
-    let life = |fail_at: Option<u64>| {
-        let mut device = Device::new(Role::Replica, 22);
-        device.settle().unwrap();
-        let before = device.disk.ops();
-        if let Some(op) = fail_at {
-            device.disk.fail_at(before + op);
-        }
-        let fill = |device: &mut Device| {
-            device.reset(1_200);
-            device.mutate(10);
-            device.settle()?;
-            device.commits(2, 500);
-            device.checkpoint();
-            device.settle()
-        };
-        if fill(&mut device).is_err() {
-            device.disk.crash();
-            device.reopen();
-            device.settle().unwrap();
-        }
-        (device.disk.ops() - before, device.disk.faults())
-    };
-    let (ops, _) = life(None);
-    println!("{ops} operations");
-    for op in (0..ops).step_by(5) {
-        let (_, faults) = life(Some(op));
-        assert_eq!((faults.thrown, faults.crashes), (1, 1));
-    }
-}
-
-#[test]
 fn appends_go_on_while_base_catches_up() {
     let mut device = Device::new(Role::Replica, 23);
     device.settle().unwrap();
