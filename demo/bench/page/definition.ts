@@ -24,6 +24,14 @@ export const todos = defineDocument({
     retitle: sql.mutator<{ id: string; title: string }>`
       UPDATE todo SET title = :title WHERE id = :id
     `,
+    /** Rows from … to - 1 of about a kilobyte, in one commit. */
+    bulk: sql.mutator<{ from: number; to: number }>`
+      WITH RECURSIVE row (n) AS (SELECT :from UNION ALL SELECT n + 1 FROM row WHERE n + 1 < :to)
+      INSERT INTO todo (id, list, title)
+      SELECT printf('todo-%06d', n), printf('list-%02d', n * 7919 % 100),
+        replace(printf('%090d', n), '0', printf('%08x', n * 2654435761 % 4294967291) || '. ')
+      FROM row
+    `,
     /** Rows from … to - 1, in one commit. */
     fill: sql.mutator<{ from: number; to: number }>`
       WITH RECURSIVE row (n) AS (SELECT :from UNION ALL SELECT n + 1 FROM row WHERE n + 1 < :to)

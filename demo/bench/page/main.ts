@@ -19,6 +19,26 @@ async function times(count: number, run: (at: number) => Promise<unknown>, after
   return taken;
 }
 
+/** How long the page's thread needs to come round. */
+class Rounds {
+  #longest = 0;
+  #last = performance.now();
+  readonly #timer = setInterval(() => this.#round(), 0);
+
+  #round() {
+    const now = performance.now();
+    this.#longest = Math.max(this.#longest, now - this.#last);
+    this.#last = now;
+  }
+
+  /** The longest round, in ms. */
+  stop() {
+    clearInterval(this.#timer);
+    this.#round();
+    return this.#longest;
+  }
+}
+
 /** What the bench's driver calls in the page. */
 class Bench {
   #doc: Doc | undefined;
@@ -54,8 +74,51 @@ class Bench {
     return performance.now() - began;
   }
 
+  /** Like `open`, with the longest time that the page's own thread did not come round, and what was told meanwhile. */
+  async openWatched(id: string, server: string) {
+    const rounds = new Rounds();
+    const told: (number | undefined)[] = [];
+    const began = performance.now();
+    this.#doc = await open(todos, id, {
+      server,
+      onStatus: ({ progress }) => told.push(progress?.done),
+    });
+    await this.scan();
+    const taken = performance.now() - began;
+    return { taken, stall: rounds.stop(), progress: told.filter((done) => done !== undefined).length };
+  }
+
+  /** Reads one row after the other until the watched row has this title; resolves with the slowest of each. */
+  async readUntil(title: string) {
+    const rounds = new Rounds();
+    let [slowest, reads] = [0, 0];
+    while (!this.seen.has(title)) {
+      const began = performance.now();
+      await this.doc.query(sql`SELECT * FROM todo WHERE id = ${keyOf((reads * 37) % 5000)}`);
+      slowest = Math.max(slowest, performance.now() - began);
+      reads += 1;
+    }
+    return { seen: this.seen.get(title), slowest, reads, stall: rounds.stop() };
+  }
+
   status() {
     return this.doc.status;
+  }
+
+  async bulk(from: number, to: number) {
+    await this.doc.mutate.bulk({ from, to }).confirmed;
+  }
+
+  /** The document's bytes. */
+  async size() {
+    const { size, stream } = await this.doc.export();
+    await stream.cancel();
+    return size;
+  }
+
+  /** Every row, read once. */
+  async scan() {
+    await this.doc.query(sql`SELECT sum(length(title)) FROM todo`);
   }
 
   async fill(from: number, to: number) {

@@ -1,0 +1,39 @@
+import { until } from "../../e2e/lib/poll.mjs";
+
+/** The bytes of a document's hub: its module's memory, and what its JavaScript holds. */
+export async function hubMemory(browser) {
+  const target = await until("there is one hub", () => {
+    const hubs = browser.targets().filter((target) => target.type() === "shared_worker");
+    return hubs.length === 1 ? hubs[0] : { not: hubs.length };
+  });
+  const { client } = await target.worker();
+  const { result: prototype } = await client.send("Runtime.evaluate", {
+    expression: "WebAssembly.Memory.prototype",
+  });
+  await client.send("HeapProfiler.collectGarbage");
+  const { objects } = await client.send("Runtime.queryObjects", { prototypeObjectId: prototype.objectId });
+  const { result } = await client.send("Runtime.callFunctionOn", {
+    objectId: objects.objectId,
+    functionDeclaration:
+      "function () { return this.reduce((sum, { buffer }) => sum + buffer.byteLength, 0); }",
+    returnByValue: true,
+  });
+  const { usedSize } = await client.send("Runtime.getHeapUsage");
+  if (!(result.value > 0)) throw new Error("the hub has no module");
+  return result.value + usedSize;
+}
+
+/** Counts what a page's disk writes from here on; `bytes` reads the count. */
+export async function diskWrites(page) {
+  const disk = page.workers().find((worker) => /disk/.test(worker.url()));
+  if (!disk) throw new Error(`there is no disk among ${page.workers().map((worker) => worker.url())}`);
+  await disk.evaluate(() => {
+    const { write } = FileSystemSyncAccessHandle.prototype;
+    self.written = 0;
+    FileSystemSyncAccessHandle.prototype.write = function (bytes, options) {
+      self.written += bytes.byteLength;
+      return write.call(this, bytes, options);
+    };
+  });
+  return { bytes: () => disk.evaluate(() => self.written) };
+}
