@@ -127,9 +127,9 @@ impl Opening {
             return;
         }
         // Before the first head base stays empty: one with pages tells that a head is lost.
-        let base = kept.map(|base| BaseInfo { local: image.is_local(), ..base }).unwrap_or(BaseInfo {
+        let base = kept.map(|base| BaseInfo { origin: image.origin(), ..base }).unwrap_or(BaseInfo {
             position: Position::start(position.journal),
-            local: image.is_local(),
+            origin: image.origin(),
             page_count: 0,
             checksum: Checksum::default(),
         });

@@ -45,6 +45,8 @@ pub(crate) struct Document {
     rebase: Option<Rebase>,
     /// How much of a rebase is done at a time.
     slice: u64,
+    /// A document without a server confirms its mutations when there are so many.
+    confirm_after: usize,
     identity: Identity,
     entropy: Entropy,
     timeline: Timeline,
@@ -87,6 +89,7 @@ impl Document {
             ready: false,
             rebase: None,
             slice,
+            confirm_after: usize::MAX,
             identity: recovered.identity,
             timeline: Timeline::new(confirmed, recovered.pending),
             ledger: recovered.ledger,
@@ -144,6 +147,10 @@ impl Document {
     /// Whether requests can be answered.
     pub(crate) fn is_ready(&self) -> bool {
         self.ready
+    }
+
+    pub(crate) fn set_confirm_after(&mut self, mutations: usize) {
+        self.confirm_after = mutations;
     }
 
     pub(crate) fn set_slice(&mut self, slice: u64) {

@@ -82,13 +82,25 @@ pub struct Identity {
     pub epoch: Epoch,
 }
 
+/// Who made a history.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// A primary, or it has taken it over.
+    #[default]
+    Primary,
+    /// A device that has no server.
+    Device,
+    /// A device that was given a server since, which has yet to take it over.
+    Offered,
+}
+
 /// What base holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BaseInfo {
     /// Up to where.
     pub position: Position,
-    /// Whether a device made the history by itself.
-    pub local: bool,
+    /// Who made the history.
+    pub origin: Origin,
     /// Its size in pages.
     pub page_count: u32,
     /// Its checksum.
@@ -158,7 +170,11 @@ impl Place {
 impl Head {
     /// The bytes of this head at a place.
     pub fn encode(&self, place: Place) -> Vec<u8> {
-        let history = self.base_info.as_ref().map_or(0, |base| if base.local { 2 } else { 1 });
+        let history = self.base_info.as_ref().map_or(0, |base| match base.origin {
+            Origin::Primary => 1,
+            Origin::Device => 2,
+            Origin::Offered => 3,
+        });
         let mut out = Writer::new();
         out.raw(place.magic()).u16(FORMAT_VERSION);
         out.u8(match self.role {
@@ -231,9 +247,13 @@ fn decode_fields(covered: &[u8]) -> Option<Head> {
     let document = DocumentId::new(std::str::from_utf8(from.raw(name_len).ok()?).ok()?).ok()?;
     let base_info = match history {
         0 => None,
-        1 | 2 => {
-            let position = Position { journal, lsn, hash };
-            Some(BaseInfo { position, local: history == 2, page_count, checksum })
+        1..=3 => {
+            let origin = match history {
+                1 => Origin::Primary,
+                2 => Origin::Device,
+                _ => Origin::Offered,
+            };
+            Some(BaseInfo { position: Position { journal, lsn, hash }, origin, page_count, checksum })
         }
         _ => return None,
     };
@@ -258,7 +278,12 @@ mod tests {
             generation: 5,
             salt: 0x0102_0304_0506_0708,
             opening: 600,
-            base_info: Some(BaseInfo { position, local: true, page_count: 2, checksum: Checksum(77) }),
+            base_info: Some(BaseInfo {
+                position,
+                origin: Origin::Offered,
+                page_count: 2,
+                checksum: Checksum(77),
+            }),
             identity: Identity { client: ClientId([1; 16]), secret: ClientSecret([2; 16]), epoch: Epoch(6) },
             document: DocumentId::new(&"d".repeat(128)).unwrap(),
         }

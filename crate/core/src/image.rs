@@ -9,7 +9,7 @@ use offprint_protocol::{
     Checksum, Code, Commit, Error, JournalId, Lsn, Page, PageNo, PagePatch, Position, Rollup, Touched,
 };
 
-use crate::head::BaseInfo;
+use crate::head::{BaseInfo, Origin};
 
 /// Pages that are cloned and copied together.
 const CHUNK: u32 = 256;
@@ -25,8 +25,8 @@ struct Slot {
 #[derive(Clone, Default)]
 pub struct Image {
     position: Option<Position>,
-    /// Whether the history was made here, by a device that has no server for it.
-    local: bool,
+    /// Who made the history.
+    origin: Origin,
     page_count: u32,
     checksum: Checksum,
     /// `changed` is exact, or too high but never above the position, for all Lsns from here on.
@@ -54,17 +54,17 @@ impl Image {
 
     /// The start of a history that a device makes by itself.
     pub fn local(journal: JournalId) -> Self {
-        Self { local: true, ..Self::empty(journal) }
+        Self { origin: Origin::Device, ..Self::empty(journal) }
     }
 
-    /// Whether a device made the history by itself and no primary is known to have taken it over.
-    pub fn is_local(&self) -> bool {
-        self.local
+    /// Who made the history.
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
-    /// A primary has taken the history over.
-    pub(crate) fn adopted(&mut self) {
-        self.local = false;
+    /// The same history, seen otherwise.
+    pub(crate) fn set_origin(&mut self, origin: Origin) {
+        self.origin = origin;
     }
 
     /// Where in which history this is.
@@ -95,7 +95,7 @@ impl Image {
     /// What a base with exactly these pages holds.
     pub fn base_info(&self) -> Option<BaseInfo> {
         let position = self.position?;
-        Some(BaseInfo { position, local: self.local, page_count: self.page_count, checksum: self.checksum })
+        Some(BaseInfo { position, origin: self.origin, page_count: self.page_count, checksum: self.checksum })
     }
 
     /// Applies the commit that follows, wholly or not at all: `history_mismatch` if it does not follow, `corrupt` if
@@ -139,9 +139,10 @@ impl Image {
             return Err(corrupt("a rollup holds a difference"));
         }
         let replaces = last.from == Lsn(0);
-        // What a device made stays local when its own rollup is read back.
-        let local = self.local && self.position.is_some_and(|ours| ours.journal == journal);
-        let before = if replaces { Self { local, ..Self::empty(journal) } } else { self.clone() };
+        // What a device made stays so when its own rollup is read back.
+        let is_same = self.position.is_some_and(|ours| ours.journal == journal);
+        let origin = if is_same { self.origin } else { Origin::Primary };
+        let before = if replaces { Self { origin, ..Self::empty(journal) } } else { self.clone() };
         if !replaces {
             match self.position {
                 Some(ours) if ours.journal == journal && ours.lsn == last.from => {}
@@ -224,8 +225,8 @@ impl Image {
 
     /// An image that a base is read into, still without pages.
     pub(crate) fn of_base(base: &BaseInfo) -> Self {
-        let BaseInfo { position, local, .. } = *base;
-        Self { position: Some(position), local, known: position.lsn, ..Self::default() }
+        let BaseInfo { position, origin, .. } = *base;
+        Self { position: Some(position), origin, known: position.lsn, ..Self::default() }
     }
 
     /// Adds the next page of a base.
@@ -376,7 +377,7 @@ impl PartialEq for Image {
     fn eq(&self, other: &Self) -> bool {
         let slots = |image: &Self| image.chunks.clone().into_iter();
         self.position == other.position
-            && self.local == other.local
+            && self.origin == other.origin
             && self.page_count == other.page_count
             && self.checksum == other.checksum
             && slots(self).zip(slots(other)).all(|(mine, theirs)| {

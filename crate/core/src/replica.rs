@@ -23,6 +23,8 @@ const DISK_RETRY: u64 = 1_000;
 const COMMITS_WAIT: u64 = 20;
 /// How much of a replay is done at a time, in instructions of SQLite's; some milliseconds.
 const SLICE: u64 = 250_000;
+/// So many mutations of a document without a server are replayed at most when it is opened again.
+const CONFIRM_AFTER: usize = 8192;
 /// About how much of an offer goes into one frame, in bytes of pages.
 const PART: usize = 1 << 20;
 /// How often the status is told when only its counters move, in milliseconds.
@@ -38,6 +40,7 @@ pub struct Replica {
     waiting: Vec<(TabId, RequestNo, Request)>,
     /// How much of a replay is done at a time.
     slice: u64,
+    confirm_after: usize,
     /// Whether a slice is due.
     is_slice_due: bool,
     tabs: BTreeSet<TabId>,
@@ -84,6 +87,7 @@ impl Replica {
             state: State::Opening { mutators },
             waiting: Vec::new(),
             slice: SLICE,
+            confirm_after: CONFIRM_AFTER,
             is_slice_due: false,
             tabs: BTreeSet::new(),
             storage: Storage { kind: StorageKind::None, durable: false, reason: None, persisted: None },
@@ -107,6 +111,14 @@ impl Replica {
         self.slice = work.max(1);
         if let State::Open(document) = &mut self.state {
             document.set_slice(self.slice);
+        }
+    }
+
+    /// How many mutations a document without a server keeps before it confirms them. For tests.
+    pub fn set_confirm_after(&mut self, mutations: usize) {
+        self.confirm_after = mutations.max(1);
+        if let State::Open(document) = &mut self.state {
+            document.set_confirm_after(self.confirm_after);
         }
     }
 
@@ -374,6 +386,7 @@ impl Replica {
         let damage = recovered.damage.clone();
         match Document::open(self.config.clone(), mutators, recovered, self.slice) {
             Ok(mut document) => {
+                document.set_confirm_after(self.confirm_after);
                 let confirmed = document.before_connecting(&mut self.journal);
                 self.state = State::Open(Box::new(document));
                 self.damage = damage.map(Problem::from);

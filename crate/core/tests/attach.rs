@@ -101,6 +101,27 @@ fn a_device_with_another_history_is_told_so_and_keeps_it() {
 }
 
 #[test]
+fn what_was_made_since_the_server_was_named_is_not_given_up_with_the_devices_history() {
+    let mut server = Server::new(1);
+    let mut first = Client::new(3);
+    first.ask(add("the server's"));
+    sync(&mut server, &mut [&mut first]);
+    let mut client = local(2).reopen_with(true);
+    sync(&mut server, &mut [&mut client]);
+    client.ask(add("meanwhile"));
+    assert_eq!(client.status().pending, 1);
+    let mut client = client.reopen_with(true);
+    assert_eq!((client.status().pending, client.status().local), (1, true));
+    sync(&mut server, &mut [&mut client]);
+    client.ask(Request::TakeServers);
+    sync(&mut server, &mut [&mut client]);
+    assert_eq!((client.status().pending, client.status().local), (0, false));
+    let rows = names_of(&mut client);
+    assert!(rows.windows(9).any(|part| part == b"meanwhile"));
+    assert!(!rows.windows(5).any(|part| part == b"local"));
+}
+
+#[test]
 fn of_two_devices_that_offer_the_first_wins_and_the_second_loses_nothing() {
     let mut server = Server::new(1);
     let (mut one, mut two) = (local(2).reopen_with(true), local(3).reopen_with(true));

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use offprint_core::aside::entries;
 use offprint_core::disk::FileName;
 use offprint_core::disk_memory::DiskMemory;
-use offprint_core::head::{BaseInfo, Head, HeadBytes, Identity, Place, Role, Side};
+use offprint_core::head::{BaseInfo, Head, HeadBytes, Identity, Origin, Place, Role, Side};
 use offprint_core::ledger::{ClientEntry, Ledger};
 use offprint_core::log::{Chain, LOG_GROWTH, LOG_HEADER_LEN, LogReader};
 use offprint_core::record::{PendingMutation, Record};
@@ -95,7 +95,7 @@ fn head() -> Head {
         opening: 0,
         base_info: Some(BaseInfo {
             position,
-            local: false,
+            origin: Origin::Primary,
             page_count: 1,
             checksum: checksum(&Page::zeroed()),
         }),

@@ -18,6 +18,10 @@ struct Entry {
     failed: bool,
     /// The server's files were wiped after it was made: it may be missing, but never twice.
     excused: bool,
+    /// How many copies of its profile had it pending: so many times more it may be there.
+    copies: usize,
+    /// Made without a server: confirmed by the device alone.
+    alone: bool,
 }
 
 /// The book.
@@ -28,8 +32,8 @@ pub struct Book {
 
 impl Book {
     /// A tab of `client` asks for the mutation of `token`.
-    pub fn asked(&mut self, token: &str, client: usize) {
-        self.entries.insert(token.to_owned(), Entry { client, ..Entry::default() });
+    pub fn asked(&mut self, token: &str, client: usize, alone: bool) {
+        self.entries.insert(token.to_owned(), Entry { client, alone, ..Entry::default() });
     }
 
     /// A tab learned something; fails if it contradicts what was said before.
@@ -64,6 +68,21 @@ impl Book {
         }
     }
 
+    /// A client gave up what it had made without a server.
+    pub fn excuse(&mut self, client: usize) {
+        for entry in self.entries.values_mut().filter(|entry| entry.client == client) {
+            entry.excused = true;
+        }
+    }
+
+    /// A client's profile is copied.
+    pub fn copied(&mut self, client: usize) {
+        let is_open = |entry: &&mut Entry| !(entry.confirmed || entry.rejected || entry.failed);
+        for entry in self.entries.values_mut().filter(|entry| entry.client == client).filter(is_open) {
+            entry.copies += 1;
+        }
+    }
+
     /// Compares with the final state: `log` in its order, and each client's rejections.
     pub fn settle(&self, log: &[Logged], rejections: &[Vec<MutationSeq>]) -> Result<(), String> {
         let mut count: BTreeMap<&str, usize> = BTreeMap::new();
@@ -74,7 +93,7 @@ impl Book {
                 .entries
                 .get(&logged.token)
                 .ok_or_else(|| format!("{} came from nowhere", logged.token))?;
-            if let Some(seq) = entry.seq.filter(|_| entry.durable) {
+            if let Some(seq) = entry.seq.filter(|_| entry.durable && entry.copies == 0) {
                 let last = last.entry(entry.client).or_default();
                 if seq <= *last {
                     return Err(format!("{} of client {} is out of order", logged.token, entry.client));
@@ -84,13 +103,17 @@ impl Book {
         }
         for (token, entry) in &self.entries {
             let count = count.get(token.as_str()).copied().unwrap_or(0);
-            let is_rejected = entry.rejected
-                || entry.durable && entry.seq.is_some_and(|seq| rejections[entry.client].contains(&seq));
+            let listed = |list: &Vec<MutationSeq>| entry.seq.is_some_and(|seq| list.contains(&seq));
+            let is_rejected = entry.rejected || entry.durable && listed(&rejections[entry.client]);
             let fits = match entry {
+                Entry { copies: 1.., durable: true, excused: false, .. } => {
+                    count <= 1 + entry.copies && (count > 0 || rejections.iter().any(listed))
+                }
+                Entry { copies: 1.., .. } => count <= 1 + entry.copies,
                 _ if count > 1 => false,
                 Entry { failed: true, .. } => count == 0,
                 Entry { excused: true, .. } => true,
-                Entry { confirmed: true, .. } => count == 1,
+                Entry { confirmed: true, alone: false, .. } => count == 1,
                 Entry { durable: true, .. } => (count == 1) != is_rejected,
                 Entry { rejected: true, .. } => count == 0,
                 _ => true,

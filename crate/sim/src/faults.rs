@@ -25,11 +25,15 @@ pub enum Fault {
     Reorder,
     /// The server loses its files and starts a new history.
     ServerWipe,
+    /// A client's profile is copied, and both copies go on.
+    Copy,
+    /// A client that had no server is given one.
+    Attach,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 10] = [
+    pub const ALL: [Fault; 12] = [
         Fault::ClientCrash,
         Fault::HubCrash,
         Fault::DiskLost,
@@ -40,6 +44,8 @@ impl Fault {
         Fault::Duplicate,
         Fault::Reorder,
         Fault::ServerWipe,
+        Fault::Copy,
+        Fault::Attach,
     ];
 }
 

@@ -29,7 +29,14 @@ fn main() -> ExitCode {
     let (mut faults, mut total_steps, mut mutations) = (Faults::default(), 0, 0);
     for seed in first..first + seeds {
         let clients = 1 + (seed % 4) as usize;
-        match World::run(Plan { seed, clients, steps: steps as usize, wipe: seed % 5 == 0 }) {
+        match World::run(Plan {
+            seed,
+            clients,
+            steps: steps as usize,
+            wipe: seed % 5 == 0,
+            copy: seed % 7 == 0,
+            alone: seed % 6 == 0,
+        }) {
             Ok(report) => {
                 println!(
                     "seed {seed}: {clients} clients, {} steps, {} mutations, {} commits, {}",

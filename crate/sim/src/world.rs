@@ -1,6 +1,9 @@
 //! One run: clients with tabs and disks, a server with its disk, sockets between them, chance, and oracles.
 
-use std::collections::{BTreeSet, VecDeque};
+mod trouble;
+mod verdict;
+
+use std::collections::VecDeque;
 
 use offprint_core::disk::DiskBatch;
 use offprint_core::disk_memory::DiskMemory;
@@ -9,19 +12,18 @@ use offprint_core::host::{
 };
 use offprint_core::{Primary, Replica};
 use offprint_protocol::message::ClientMessage;
-use offprint_protocol::rpc::{Connection, Request, Status, StorageKind, TabEvent};
-use offprint_protocol::{Decode, DocumentId, MutationSeq, RequestNo, SessionNo, TabId};
+use offprint_protocol::rpc::{Status, StorageKind, TabEvent};
+use offprint_protocol::{Decode, DocumentId, SessionNo, TabId};
 
 use crate::book::Book;
 use crate::faults::{Fault, Faults};
-use crate::inspect::{Contents, first_difference, same_rows};
 use crate::network::Network;
 use crate::random::Random;
 use crate::tab::Tab;
 use crate::workload;
 
 /// What a run is made of.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Plan {
     /// The seed: the whole run follows from it.
     pub seed: u64,
@@ -31,6 +33,10 @@ pub struct Plan {
     pub steps: usize,
     /// Whether the server may lose its files.
     pub wipe: bool,
+    /// Whether a client's profile is copied.
+    pub copy: bool,
+    /// Whether the first client begins without a server.
+    pub alone: bool,
 }
 
 /// What a run did.
@@ -56,6 +62,10 @@ struct Client {
     connecting: bool,
     wake: Option<u64>,
     status: Option<Status>,
+    /// Whether it has no server.
+    alone: bool,
+    /// Whether its app has asked for the server's history in place of its own.
+    gave_up: bool,
 }
 
 struct Server {
@@ -82,11 +92,11 @@ fn document() -> DocumentId {
     DocumentId::new("sim").expect("BUG: a legal id")
 }
 
-fn new_replica(random: &mut Random) -> Replica {
+fn new_replica(random: &mut Random, server: bool) -> Replica {
     let config = ReplicaConfig {
         document: document(),
         definition: workload::definition(),
-        server: true,
+        server,
         entropy: random.entropy(),
     };
     let mut replica = Replica::new(config).expect("BUG: the workload's definition is good");
@@ -94,6 +104,7 @@ fn new_replica(random: &mut Random) -> Replica {
         // A rebase of a few mutations takes many slices.
         replica.set_slice(1 + random.below(3_000) as u64);
     }
+    replica.set_confirm_after(1 + random.below(200));
     replica
 }
 
@@ -125,13 +136,17 @@ impl World {
             random,
         };
         world.tell_server(vec![])?;
-        for _ in 0..plan.clients {
-            world.add_client()?;
+        for at in 0..plan.clients {
+            let disk = DiskMemory::new(world.random.bits());
+            world.add_client(disk, plan.alone && at == 0)?;
         }
         for _ in 0..plan.steps {
             world.step()?;
         }
         world.hostile = false;
+        for at in 0..world.clients.len() {
+            world.attach(at)?;
+        }
         let settling = world.settle()?;
         world.check_end()?;
         Ok(Report {
@@ -142,9 +157,8 @@ impl World {
         })
     }
 
-    fn add_client(&mut self) -> Result<(), String> {
-        let replica = new_replica(&mut self.random);
-        let disk = DiskMemory::new(self.random.bits());
+    fn add_client(&mut self, disk: DiskMemory, alone: bool) -> Result<(), String> {
+        let replica = new_replica(&mut self.random, !alone);
         self.clients.push(Client {
             replica,
             disk,
@@ -155,6 +169,8 @@ impl World {
             connecting: false,
             wake: None,
             status: None,
+            alone,
+            gave_up: false,
         });
         self.add_tabs(self.clients.len() - 1)
     }
@@ -185,7 +201,8 @@ impl World {
             0..40 => self.run_disk(client),
             40..55 => self.run_server_disk(),
             55..85 => self.move_frame(),
-            85..92 => self.connect(client),
+            85..90 => self.connect(client),
+            90..92 => self.give_up_if_diverged(client),
             92..98 => self.wake(client),
             _ if self.hostile && self.random.one_in(4) => self.fault(client),
             _ => self.check_client(client),
@@ -198,7 +215,7 @@ impl World {
         for _ in 0..1 + self.random.below(burst) {
             let token = format!("t{}", self.tokens);
             self.tokens += 1;
-            self.book.asked(&token, client);
+            self.book.asked(&token, client, self.clients[client].alone);
             let request = workload::mutation(&mut self.random, &token);
             let tabs = &mut self.clients[client].tabs;
             let at = self.random.below(tabs.len());
@@ -363,196 +380,5 @@ impl World {
         }
         client.socket = None;
         self.tell_client(socket.client, vec![ReplicaInput::SocketClosed { problem: None }])
-    }
-
-    fn fault(&mut self, at: usize) -> Result<(), String> {
-        match self.random.below(12) {
-            0..2 => self.crash_client(at),
-            2..5 => self.crash_hub(at),
-            5..7 => self.lose_disk(at),
-            7..9 => {
-                self.faults.fired(Fault::ServerCrash);
-                self.restart_server(true)
-            }
-            9 if self.plan.wipe => self.wipe_server(),
-            _ => match self.network.all().first() {
-                Some(&no) => {
-                    self.faults.fired(Fault::Cut);
-                    self.cut(no)
-                }
-                None => Ok(()),
-            },
-        }
-    }
-
-    /// The batch under way is carried out up to some operation, then the power goes.
-    fn crash_client(&mut self, at: usize) -> Result<(), String> {
-        self.faults.fired(Fault::ClientCrash);
-        let client = &mut self.clients[at];
-        if let Some(mut batch) = client.batches.pop_front() {
-            batch.ops.truncate(self.random.below(batch.ops.len() + 1));
-            client.disk.run(&batch);
-        }
-        client.disk.crash();
-        client.tabs.clear();
-        self.replace_hub(at)?;
-        self.add_tabs(at)
-    }
-
-    fn crash_hub(&mut self, at: usize) -> Result<(), String> {
-        self.faults.fired(Fault::HubCrash);
-        let client = &mut self.clients[at];
-        // The disk outlives the hub: what it was given it still does, and nobody hears the answer.
-        while let Some(batch) = client.batches.pop_front() {
-            client.disk.run(&batch);
-        }
-        self.replace_hub(at)?;
-        let client = &self.clients[at];
-        let mut inputs = Vec::new();
-        for tab in &client.tabs {
-            inputs.push(ReplicaInput::TabHere { tab: tab.id });
-            for (subscription, select) in (0..).zip(workload::queries()) {
-                // Answered subscriptions are made anew under a number of their own.
-                inputs.push(ReplicaInput::Request {
-                    tab: tab.id,
-                    no: RequestNo(u64::from(subscription) + (1 << 40)),
-                    request: Request::Subscribe { subscription, select },
-                });
-            }
-            inputs.extend(tab.again().into_iter().map(|(no, request)| ReplicaInput::Request {
-                tab: tab.id,
-                no,
-                request,
-            }));
-        }
-        self.tell_client(at, inputs)
-    }
-
-    fn replace_hub(&mut self, at: usize) -> Result<(), String> {
-        let replica = new_replica(&mut self.random);
-        let client = &mut self.clients[at];
-        client.replica = replica;
-        client.batches.clear();
-        client.has_disk = false;
-        client.connecting = false;
-        client.wake = None;
-        client.status = None;
-        match client.socket.take() {
-            Some(socket) => self.close_at_server(socket),
-            None => Ok(()),
-        }
-    }
-
-    /// The lending tab goes: the batch under way is done in part, and given to the next disk whole.
-    fn lose_disk(&mut self, at: usize) -> Result<(), String> {
-        let client = &mut self.clients[at];
-        if !std::mem::take(&mut client.has_disk) {
-            return Ok(());
-        }
-        self.faults.fired(Fault::DiskLost);
-        if let Some(mut batch) = client.batches.pop_front() {
-            batch.ops.truncate(self.random.below(batch.ops.len() + 1));
-            client.disk.run(&batch);
-        }
-        client.batches.clear();
-        self.tell_client(at, vec![ReplicaInput::DiskLost { problem: None }])
-    }
-
-    fn restart_server(&mut self, power_cut: bool) -> Result<(), String> {
-        if let Some(mut batch) = self.server.batches.pop_front() {
-            batch.ops.truncate(self.random.below(batch.ops.len() + 1));
-            self.server.disk.run(&batch);
-        }
-        self.server.batches.clear();
-        if power_cut {
-            self.server.disk.crash();
-        }
-        self.server.primary = new_primary(&mut self.random);
-        self.tell_server(vec![])?;
-        for no in self.network.all() {
-            self.cut(no)?;
-        }
-        Ok(())
-    }
-
-    fn wipe_server(&mut self) -> Result<(), String> {
-        self.faults.fired(Fault::ServerWipe);
-        self.book.excuse_all();
-        self.server.batches.clear();
-        self.server.disk = DiskMemory::new(self.random.bits());
-        self.restart_server(false)
-    }
-
-    /// A live query equals the same query run fresh.
-    fn check_client(&mut self, at: usize) -> Result<(), String> {
-        let client = &mut self.clients[at];
-        if !client.status.as_ref().is_some_and(|status| status.ready) {
-            return Ok(());
-        }
-        same_rows(&mut client.replica, &client.tabs, &workload::queries())
-    }
-
-    fn settle(&mut self) -> Result<usize, String> {
-        for steps in 0..400_000 {
-            if steps % 64 == 0 {
-                if self.is_settled() {
-                    return Ok(steps);
-                }
-                self.now += 1_000;
-            }
-            self.step()?;
-        }
-        let statuses: Vec<_> = self.clients.iter().map(|client| &client.status).collect();
-        Err(format!("no end of it after the faults stopped: {statuses:?}"))
-    }
-
-    fn is_settled(&self) -> bool {
-        let end = self.server.primary.position();
-        self.server.batches.is_empty()
-            && self.server.primary.is_settled()
-            && self.clients.iter().all(|client| {
-                client.batches.is_empty()
-                    && client.tabs.iter().all(Tab::is_idle)
-                    && client.replica.position() == end
-                    && client
-                        .status
-                        .as_ref()
-                        .is_some_and(|status| status.pending == 0 && status.connection == Connection::Online)
-            })
-    }
-
-    fn check_end(&mut self) -> Result<(), String> {
-        for at in 0..self.clients.len() {
-            self.check_client(at)?;
-        }
-        let image = self.server.primary.image().ok_or("the server has no document")?;
-        let contents = Contents::read(&image)?;
-        for (at, client) in self.clients.iter_mut().enumerate() {
-            let copy = client.replica.image().ok_or_else(|| format!("client {at} has no document"))?;
-            if let Some(no) = first_difference(&image, &copy) {
-                return Err(format!("client {at} differs from the server in page {no}"));
-            }
-        }
-        let model = workload::replay(&contents.log);
-        if model != contents.items {
-            return Err("the items are not those of a serial replay of the log".into());
-        }
-        let rejections: Vec<Vec<MutationSeq>> = self
-            .clients
-            .iter()
-            .map(|client| {
-                let status = client.status.as_ref();
-                status
-                    .map(|status| status.rejections.iter().map(|rejection| rejection.seq).collect())
-                    .unwrap_or_default()
-            })
-            .collect();
-        self.book.settle(&contents.log, &rejections)?;
-        let claims: BTreeSet<_> =
-            contents.log.iter().filter(|logged| logged.op == "claim").map(|logged| &logged.key).collect();
-        if claims.len() != contents.claims {
-            return Err(format!("{} claims were logged and {} stand", claims.len(), contents.claims));
-        }
-        Ok(())
     }
 }

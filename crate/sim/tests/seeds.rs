@@ -7,7 +7,7 @@ fn run(clients: usize, wipe: bool, seeds: std::ops::Range<u64>) -> Faults {
     let mut faults = Faults::default();
     for seed in seeds {
         println!("seed {seed}");
-        let plan = Plan { seed, clients, steps: 1_500, wipe };
+        let plan = Plan { seed, clients, steps: 1_500, wipe, copy: seed % 2 == 0, alone: seed % 3 == 0 };
         match World::run(plan) {
             Ok(report) => faults.add(&report.faults),
             Err(violation) => panic!("{plan:?}: {violation}"),
@@ -33,7 +33,7 @@ fn pending_mutations_survive_a_server_that_lost_everything() {
 
 #[test]
 fn a_seed_is_a_whole_run() {
-    let plan = Plan { seed: 7, clients: 2, steps: 800, wipe: false };
+    let plan = Plan { seed: 7, clients: 2, steps: 800, ..Plan::default() };
     let (one, other) = (World::run(plan).unwrap(), World::run(plan).unwrap());
     assert_eq!((one.steps, one.commits, one.faults), (other.steps, other.commits, other.faults));
 }

@@ -4,11 +4,9 @@ use offprint_protocol::rpc::TabEvent;
 use offprint_protocol::{Error, JournalId, Outcome, Rejection, Touched};
 
 use crate::document::{Document, Told};
+use crate::head::Origin;
 use crate::image::Image;
 use crate::journal::{Journal, Ticket};
-
-/// So many mutations are replayed at most when a document is opened again.
-const MUTATIONS: usize = 8192;
 
 impl Document {
     /// Whether nobody else decides: no server is named, and the history, if there is one, was made here.
@@ -18,24 +16,30 @@ impl Document {
 
     /// Whether the device made the history by itself and no server is known to have taken it over.
     pub(crate) fn is_local(&self) -> bool {
-        self.confirmed.is_local()
+        self.confirmed.origin() != Origin::Primary
     }
 
-    /// What a server is told of has to be durable here: what a device has confirmed by itself is made one commit first.
+    /// What a device has confirmed by itself becomes one commit before a server is told of it; what comes from then on is
+    /// pending. The server may be told once the ticket is durable.
     pub(crate) fn before_connecting(&mut self, journal: &mut Journal) -> Result<Option<Ticket>, Error> {
-        (self.config.server && self.is_local()).then(|| self.confirm_locally(journal)).transpose()
+        if !self.config.server || self.confirmed.origin() != Origin::Device {
+            return Ok(None);
+        }
+        self.confirm_locally(journal)?;
+        self.confirmed.set_origin(Origin::Offered);
+        Ok(Some(journal.checkpoint(&self.confirmed, &self.ledger, &[])))
     }
 
     /// A server has taken the history over; nothing else changes.
     pub(crate) fn adopted(&mut self, journal: &mut Journal) {
-        self.confirmed.adopted();
+        self.confirmed.set_origin(Origin::Primary);
         let pending: Vec<_> = self.timeline.iter().cloned().collect();
         journal.checkpoint(&self.confirmed, &self.ledger, &pending);
     }
 
     /// Confirms its mutations if the log has grown long, or if there are many; not while they are being replayed.
     pub(super) fn confirm_if_due(&mut self, journal: &mut Journal) -> Result<(), Error> {
-        let many = self.timeline.len() >= MUTATIONS && !journal.is_checkpointing();
+        let many = self.timeline.len() >= self.confirm_after && !journal.is_checkpointing();
         if self.rebase.is_none() && (many || journal.wants_checkpoint()) {
             self.confirm_locally(journal)?;
         }
@@ -57,6 +61,7 @@ impl Document {
                 if image.position().is_none() {
                     *image = Image::local(id);
                 }
+                image.set_origin(Origin::Device);
                 let commit = image.commit_of(changed, page_count, touched);
                 image.apply_commit(&commit)
             })?;
