@@ -34,11 +34,11 @@ fn commit(text: impl Into<String>) -> Step {
     Step::Commits(vec![text.into()])
 }
 
-/// So many rows of about so many bytes that do not compress.
+/// So many rows of so many bytes that do not compress.
 fn rows(count: usize, bytes: usize) -> String {
     format!(
         "INSERT INTO t (v) WITH n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
-         SELECT randomblob({bytes}) FROM n"
+         SELECT noise({bytes}) FROM n"
     )
 }
 
@@ -91,7 +91,7 @@ fn bulk(role: Role) -> Vec<Step> {
         mutate(role, 2, 50_000),
         Step::Checkpoint,
         Step::Batches(2),
-        commit("UPDATE t SET v = randomblob(2900)"),
+        commit("UPDATE t SET v = noise(2900)"),
         mutate(role, 1, 40),
         Step::Checkpoint,
         Step::Settle,
@@ -111,7 +111,7 @@ fn large(role: Role) -> Vec<Step> {
         Step::Settle,
         Step::Checkpoint,
         Step::Settle,
-        commit("UPDATE t SET v = randomblob(3900) WHERE k < 400"),
+        commit("UPDATE t SET v = noise(3900) WHERE k < 400"),
         mutate(role, 1, 40),
         Step::Checkpoint,
         Step::Settle,
@@ -141,7 +141,7 @@ fn checkpoint_under_load(role: Role) -> Vec<Step> {
     steps.push(Step::Settle);
     for _ in 0..3 {
         steps.extend([
-            commit("UPDATE t SET v = randomblob(1000) WHERE k % 2"),
+            commit("UPDATE t SET v = noise(1000) WHERE k % 2"),
             Step::Checkpoint,
             mutate(role, 1, 20),
             Step::Batches(1),

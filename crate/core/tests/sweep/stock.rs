@@ -1,10 +1,14 @@
 //! Stock SQLite: what makes the pages of the sweep's documents, and what judges those that come back.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use offprint_core::image::Image;
 use offprint_protocol::{JournalId, PAGE_SIZE, Page, PageNo, Touched};
+use rusqlite::functions::{Context, FunctionFlags};
 use rusqlite::{Connection, MAIN_DB};
+
+use crate::sweep::random::Random;
 
 /// A database in memory of which every transaction can be had as a commit.
 pub struct Stock(Connection);
@@ -17,6 +21,14 @@ impl Stock {
             let bytes = file(image);
             connection.deserialize_read_exact(MAIN_DB, &bytes[..], bytes.len(), false).unwrap();
         }
+        // SQLite's own random bytes depend on no seed.
+        let seed = Mutex::new(Random::new(image.lsn().0));
+        let noise = move |context: &Context<'_>| {
+            let mut random = seed.lock().unwrap();
+            let bytes: Vec<u8> = (0..context.get::<u32>(0)?).map(|_| random.below(256) as u8).collect();
+            Ok(bytes)
+        };
+        connection.create_scalar_function("noise", 1, FunctionFlags::SQLITE_UTF8, noise).unwrap();
         Self(connection)
     }
 
