@@ -1,0 +1,102 @@
+// A document that had no server meets a real one: with nothing of its name, or with another history.
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, afterEach, before, describe, test } from "node:test";
+import { until } from "../../demo/e2e/lib/poll.mjs";
+import { browserName, Profile } from "../../demo/e2e/lib/profile.mjs";
+import { Server } from "../../demo/e2e/lib/server.mjs";
+import { add, evaluate, notes, open } from "./lib/notes.mjs";
+import { Tabs } from "./lib/tabs.mjs";
+
+/** The definition of lib/site.mjs, as the server wants it. */
+const DEFINITION = {
+  name: "notes",
+  migrations: [
+    "CREATE TABLE note (id TEXT NOT NULL, tab TEXT NOT NULL)",
+    "CREATE TABLE once (id TEXT PRIMARY KEY)",
+  ],
+  mutators: {
+    add: { sql: "INSERT INTO note (id, tab) VALUES (:id, :tab)" },
+    once: { sql: "INSERT INTO once (id) VALUES (:id)" },
+  },
+};
+
+describe(`a document that had no server, in ${browserName}`, () => {
+  const folder = mkdtempSync(join(tmpdir(), "offprint-attach-"));
+  let tabs;
+  let elsewhere;
+  let server;
+
+  before(async () => {
+    const file = join(folder, "notes.json");
+    writeFileSync(file, JSON.stringify(DEFINITION));
+    server = await new Server(file).start();
+    tabs = await Tabs.start();
+    elsewhere = new Tabs(tabs.served, await new Profile().start());
+  });
+  afterEach(async () => {
+    await tabs.closeTabs();
+    await elsewhere.closeTabs();
+  });
+  after(async () => {
+    await elsewhere?.profile.remove();
+    await tabs?.end();
+    await server?.remove();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  /** Writes until the document has a history of its own, and closes it. */
+  async function makeLocal(id) {
+    const page = await tabs.tab();
+    assert.equal(await open(page, id), "open");
+    await evaluate(page, async () => {
+      const writes = Array.from({ length: 700 }, (_, at) =>
+        window.doc.mutate.add({ id: `local-${at}`, tab: "x".repeat(4000) }),
+      );
+      await Promise.all(writes.map((write) => write.confirmed));
+    });
+    await add(page, "last", "confirmed");
+    const status = await evaluate(page, () => window.doc.status);
+    assert.deepEqual([status.local, status.pending, status.connection], [true, 0, "none"]);
+    await evaluate(page, () => window.doc.close());
+    await tabs.closeTabs();
+  }
+
+  const connection = (page) => evaluate(page, () => window.doc.status.connection);
+
+  test("becomes the server's where that has none, with all that was made", async () => {
+    const id = tabs.fresh();
+    await makeLocal(id);
+    const page = await tabs.tab();
+    assert.equal(await open(page, id, { server: server.url }), "open");
+    await until("it is online", async () => (await connection(page)) === "online");
+    const status = await evaluate(page, () => window.doc.status);
+    assert.deepEqual([status.local, status.pending], [false, 0]);
+    await add(page, "with the server", "confirmed");
+
+    const other = await elsewhere.tab();
+    assert.equal(await open(other, id, { server: server.url }), "open");
+    await until("the other profile has all", async () => (await notes(other)).length === 702);
+    assert.deepEqual(await notes(other), await notes(page));
+  });
+
+  test("fails to open with diverged where the server has another, and takes that when it is told to", async () => {
+    const id = tabs.fresh();
+    const other = await elsewhere.tab();
+    assert.equal(await open(other, id, { server: server.url }), "open");
+    await add(other, "the server's", "confirmed");
+    await makeLocal(id);
+
+    const page = await tabs.tab();
+    assert.equal(await open(page, id, { server: server.url }), "diverged");
+    assert.equal(await open(page, id), "open");
+    assert.equal((await notes(page)).length, 701);
+    await evaluate(page, () => window.doc.close());
+    assert.equal(await open(page, id, { server: server.url, onDiverged: "takeServers" }), "open");
+    assert.deepEqual(await notes(page), ["the server's"]);
+    await add(page, "mine", "confirmed");
+    await until("the other sees it", async () => (await notes(other)).includes("mine"));
+  });
+});
