@@ -47,6 +47,6 @@ mod primary;
 mod testing;
 
 pub use image::Image;
-pub use primary::{Primary, PrimaryCounts, PrimaryLimits};
+pub use primary::{Answer, Ask, AskNo, Primary, PrimaryCounts, PrimaryLimits, Verdict};
 pub use replica::Replica;
 pub use snapshot::Snapshot;

@@ -4,6 +4,7 @@
 //! the load and an idle document answers at once.
 
 mod adopt;
+mod ask;
 mod limits;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -27,9 +28,11 @@ use crate::record::Record;
 use crate::sqlite::Database;
 use crate::tail::Tail;
 
+pub use self::ask::{Answer, Ask, AskNo, Verdict};
 pub use self::limits::{PrimaryCounts, PrimaryLimits};
 
 use self::adopt::Offer;
+use self::ask::Asks;
 
 /// The most mutations, and the most bytes of them, that one commit takes.
 const BATCH: (usize, usize) = (1024, 4 << 20);
@@ -51,6 +54,7 @@ pub struct Primary {
     greeting: VecDeque<(SessionNo, Hello)>,
     /// Sessions that were asked for their own history.
     offers: BTreeMap<SessionNo, Offer>,
+    asks: Asks,
 }
 
 /// What there is once the files are read.
@@ -106,6 +110,7 @@ impl Primary {
             sessions: BTreeMap::new(),
             greeting: VecDeque::new(),
             offers: BTreeMap::new(),
+            asks: Asks::default(),
         })
     }
 
@@ -153,6 +158,7 @@ impl Primary {
                 PrimaryInput::Disk(answer) => {
                     if let Some(recovered) = self.journal.answer(answer)? {
                         let is_new = recovered.image.lsn() == Lsn(0);
+                        self.asks.secret = Some(recovered.identity.secret);
                         let mut open = Open::new(recovered)?;
                         open.limit(self.limits)?;
                         self.open = Some(open);
@@ -172,7 +178,9 @@ impl Primary {
         self.tell_what_is_durable(effects);
         while let Some(open) = self.open.as_ref().filter(|open| open.flushing.is_none()) {
             let Some((session, hello)) = self.greeting.pop_front() else {
-                self.run_batch()?;
+                if self.answer_asks()? {
+                    self.run_batch()?;
+                }
                 break;
             };
             if !hello.local && open.tail.end().lsn == Lsn(0) {

@@ -59,7 +59,7 @@ impl Primary {
             return Err(Error::new(Code::BadState, "an offer that was not asked for"));
         };
         offer.pages += part.pages.len();
-        if offer.pages > PAGES.min(self.limits.pages as usize) {
+        if offer.pages.max(part.page_count as usize) > PAGES.min(self.limits.pages as usize) {
             return Err(Error::new(Code::Limit, "the offered document is too long"));
         }
         let is_last = part.last;

@@ -1,0 +1,179 @@
+//! What a primary's host asks on its own account: for back ends, which have no session.
+
+use std::collections::VecDeque;
+
+use offprint_protocol::{
+    Argument, ClientId, ClientKey, ClientSecret, Code, Encode, Error, Lsn, Mark, Mutation, MutationSeq,
+    Position, Rejection,
+};
+
+use super::{Open, Primary, Queued, WAITING};
+use crate::snapshot::Snapshot;
+
+/// The host's number for a question, never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AskNo(pub u64);
+
+/// A question. It is answered from what is durable, and once its answer is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ask {
+    /// The document as it is.
+    Snapshot,
+    /// To run a mutation of a client that the host vouches for. It has no secret: nobody else can be it.
+    Mutate {
+        /// The client's name.
+        client: String,
+        /// Its number for the mutation, so that it may ask again; without one the next is taken.
+        seq: Option<MutationSeq>,
+        /// When it was made, in milliseconds since 1970.
+        at: u64,
+        /// The mutator's name.
+        name: String,
+        /// The arguments, in ascending order of their names.
+        args: Vec<Argument>,
+    },
+}
+
+/// The answer to an [`Ask`].
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// The document.
+    Snapshot(Snapshot),
+    /// The mutation is decided, and that is durable.
+    Decided {
+        /// Its number.
+        seq: MutationSeq,
+        /// A position that includes it.
+        position: Position,
+        /// How.
+        verdict: Verdict,
+    },
+}
+
+/// What was decided about a mutation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is in.
+    Confirmed,
+    /// It was refused.
+    Rejected(Rejection),
+    /// One or the other: its client has gone on since, which says that it knew.
+    Forgotten,
+}
+
+/// The questions that a primary has.
+#[derive(Debug, Default)]
+pub(super) struct Asks {
+    /// What the names of the host's clients are mixed with, so that no session can be one of them.
+    pub(super) secret: Option<ClientSecret>,
+    fresh: VecDeque<(AskNo, Ask)>,
+    /// Mutations that are queued or run but not known to be durable.
+    waiting: Vec<(AskNo, ClientId, MutationSeq)>,
+    answers: Vec<(AskNo, Result<Answer, Error>)>,
+}
+
+impl Primary {
+    /// Asks; the answer is among [`Primary::answers`] after some later [`Primary::handle`].
+    pub fn ask(&mut self, no: AskNo, ask: Ask) {
+        self.asks.fresh.push_back((no, ask));
+    }
+
+    /// The answers since this was called last.
+    pub fn answers(&mut self) -> Vec<(AskNo, Result<Answer, Error>)> {
+        std::mem::take(&mut self.asks.answers)
+    }
+
+    /// Answers what can be answered while nothing is being flushed; false if it had to begin a flush itself.
+    pub(super) fn answer_asks(&mut self) -> Result<bool, Error> {
+        let is_new = |open: &Open| open.tail.end().lsn == Lsn(0);
+        if !self.asks.fresh.is_empty() && self.open.as_ref().is_some_and(is_new) {
+            self.migrate()?;
+        }
+        let Some(open) = self.open.as_mut().filter(|open| open.flushing.is_none()) else { return Ok(false) };
+        let Asks { secret, fresh, waiting, answers } = &mut self.asks;
+        waiting.retain(|&(no, client, seq)| {
+            let verdict = open.verdict(client, seq);
+            answers.extend(verdict.clone().map(|answer| (no, Ok(answer))));
+            verdict.is_none()
+        });
+        for (no, ask) in fresh.drain(..) {
+            let answer = match ask {
+                Ask::Snapshot => Ok(Some(Answer::Snapshot(open.database.pages().snapshot()))),
+                Ask::Mutate { client, seq, at, name, args } => {
+                    let (client, key) = host_client(secret.as_ref(), &client);
+                    open.queue_for(client, key, seq, Mutation { seq: MutationSeq(0), at, name, args }).map(
+                        |seq| {
+                            let answer = open.verdict(client, seq);
+                            if answer.is_none() {
+                                waiting.push((no, client, seq));
+                            }
+                            answer
+                        },
+                    )
+                }
+            };
+            answers.extend(answer.transpose().map(|answer| (no, answer)));
+        }
+        Ok(true)
+    }
+}
+
+impl Open {
+    /// What was decided about a client's mutation, if something was.
+    fn verdict(&self, client: ClientId, seq: MutationSeq) -> Option<Answer> {
+        let through = self.ledger.through(client).seq;
+        if seq > through {
+            return None;
+        }
+        let rejection = self.ledger.rejections(client).iter().find(|rejection| rejection.seq == seq);
+        let verdict = match rejection {
+            Some(rejection) => Verdict::Rejected(rejection.clone()),
+            None if seq == through => Verdict::Confirmed,
+            None => Verdict::Forgotten,
+        };
+        Some(Answer::Decided { seq, position: self.tail.end(), verdict })
+    }
+
+    /// Queues the mutation unless it is queued or decided already, and gives its number.
+    fn queue_for(
+        &mut self,
+        client: ClientId,
+        key: ClientKey,
+        seq: Option<MutationSeq>,
+        mutation: Mutation,
+    ) -> Result<MutationSeq, Error> {
+        let last = self.queued(client).unwrap_or(self.ledger.through(client).seq);
+        let seq = seq.unwrap_or(last.next());
+        if (MutationSeq(1)..=last).contains(&seq) {
+            return Ok(seq);
+        }
+        if seq != last.next() {
+            let what = format!("mutation {seq} came after {last}: the next is {}", last.next());
+            return Err(Error::new(Code::SequenceGap, what));
+        }
+        let mutation = Mutation { seq, ..mutation };
+        let size = mutation.to_bytes().len();
+        if self.waiting + size > WAITING {
+            return Err(Error::new(Code::Limit, "too many mutations are waiting to be decided"));
+        }
+        if self.ledger.client(client).is_none() {
+            self.ledger.register(client, key, Mark::default());
+            self.unrecorded.insert(client);
+        }
+        // Who goes on has heard what became of what came before.
+        self.ledger.received(client, last);
+        self.waiting += size;
+        self.queue.push_back(Queued { client, mutation, size });
+        Ok(seq)
+    }
+}
+
+/// The id of the host's client of this name, which cannot be guessed, and a key to which nobody has the secret.
+fn host_client(secret: Option<&ClientSecret>, name: &str) -> (ClientId, ClientKey) {
+    let secret = secret.expect("BUG: a question is answered before the files are read");
+    let mut hasher = blake3::Hasher::new_derive_key("offprint client of the host");
+    let hash = hasher.update(&secret.0).update(name.as_bytes()).finalize();
+    let (id, key) = hash.as_bytes().split_at(16);
+    let half = |bytes: &[u8]| <[u8; 16]>::try_from(bytes).expect("BUG: a hash has two halves of 16 bytes");
+    (ClientId(half(id)), ClientKey(half(key)))
+}
