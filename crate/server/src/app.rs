@@ -22,6 +22,9 @@ pub(crate) struct App {
     /// Places for sessions, and for connections that have none.
     pub(crate) session_places: Arc<Semaphore>,
     pub(crate) stranger_places: Arc<Semaphore>,
+    /// Places for requests of back ends that are being carried out, and for downloads.
+    pub(crate) request_places: Arc<Semaphore>,
+    pub(crate) download_places: Arc<Semaphore>,
 }
 
 impl App {

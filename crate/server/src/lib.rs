@@ -7,6 +7,7 @@
 
 mod app;
 mod auth;
+mod back_end;
 mod check_definition;
 mod config;
 mod connections;
@@ -14,6 +15,7 @@ mod data_lock;
 mod definition_file;
 mod file_disk;
 mod handshake;
+mod json;
 mod metrics;
 mod origin;
 mod outbox;

@@ -43,6 +43,16 @@ impl Origins {
     }
 }
 
+/// Fails with `unauthorized` if the request was meant for another host: a page of another site can make its own name
+/// resolve to this machine. Only where no tokens are asked for does it matter.
+pub(crate) fn check_host(host: Option<&HeaderValue>) -> Result<(), Error> {
+    let text = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if is_of_this_machine(&format!("http://{}", text.to_ascii_lowercase())) {
+        return Ok(());
+    }
+    Err(Error::new(Code::Unauthorized, "without --auth, requests name this machine as their host"))
+}
+
 fn is_of_this_machine(origin: &str) -> bool {
     let Ok(uri) = origin.parse::<Uri>() else { return false };
     matches!(uri.scheme_str(), Some("http" | "https"))

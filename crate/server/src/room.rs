@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use offprint_core::PrimaryCounts;
 use offprint_core::disk::{DiskBatch, DiskOp};
 use offprint_core::host::{PrimaryConfig, PrimaryEffect, PrimaryInput};
+use offprint_core::{Answer, AskNo, PrimaryCounts};
 use offprint_protocol::{Code, DocumentId, Error, SessionNo};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
@@ -39,8 +39,11 @@ impl Inbox {
     fn turn_away(&mut self, end: &End) {
         self.messages.close();
         while let Ok(message) = self.messages.try_recv() {
-            if let ToRoom::Opened { outbox, .. } = message {
-                outbox.0.end(end.clone());
+            match (message, end) {
+                (ToRoom::Opened { outbox, .. }, _) => outbox.0.end(end.clone()),
+                // Whoever asks and hears nothing knows that the document was closed.
+                (ToRoom::Asked { answer, .. }, End::Refused(error)) => drop(answer.send(Err(error.clone()))),
+                _ => {}
             }
         }
     }
@@ -59,6 +62,8 @@ struct Engine {
     machine: Box<dyn Machine>,
     disk: FileDisk,
     sessions: BTreeMap<SessionNo, Attached>,
+    /// Who waits for an answer.
+    asked: BTreeMap<AskNo, oneshot::Sender<Result<Answer, Error>>>,
     /// What the machine wants the disk to do next.
     batch: Option<DiskBatch>,
     turn: u64,
@@ -89,6 +94,9 @@ pub(crate) async fn run(rooms: Rooms, document: DocumentId, number: u64, mut inb
         outbox.0.end(end.clone());
     }
     inbox.turn_away(&end);
+    if let (Some(engine), End::Refused(error)) = (&mut engine, &end) {
+        engine.fail_asked(error);
+    }
     drop(engine);
     tracing::info!(%document, "closed");
 }
@@ -155,7 +163,8 @@ impl Engine {
             let machine = rooms.make(PrimaryConfig { document: document.clone(), definition, entropy })?;
             let sessions = BTreeMap::new();
             let counted = PrimaryCounts::default();
-            Ok(Self { rooms, document, machine, disk, sessions, batch: None, turn: 0, counted })
+            let asked = BTreeMap::new();
+            Ok(Self { rooms, document, machine, disk, sessions, asked, batch: None, turn: 0, counted })
         });
         opening.await.map_err(|_| Error::new(Code::Internal, "opening the document's files panicked"))?
     }
@@ -177,6 +186,10 @@ impl Engine {
                     inputs.push(PrimaryInput::SessionFrame { session, frame });
                 }
             }
+            ToRoom::Asked { no, ask, answer } => {
+                self.machine.ask(no, ask);
+                self.asked.insert(no, answer);
+            }
             ToRoom::Left { session } => {
                 if let Some(outbox) = self.sessions.remove(&session) {
                     outbox.0.end(End::Gone);
@@ -189,7 +202,7 @@ impl Engine {
     /// Lets the machine take the inputs, and does what it wants done up to one batch of disk operations; what comes
     /// meanwhile is for the next turn.
     fn turn(&mut self, inputs: Vec<PrimaryInput>) -> Result<(), Error> {
-        if !inputs.is_empty() {
+        if !inputs.is_empty() || !self.asked.is_empty() {
             self.handle(inputs)?;
         }
         if let Some(batch) = self.batch.take() {
@@ -205,11 +218,17 @@ impl Engine {
     }
 
     fn handle(&mut self, mut inputs: Vec<PrimaryInput>) -> Result<(), Error> {
-        while !inputs.is_empty() {
+        loop {
             self.turn += 1;
             let mut effects = Vec::new();
             self.machine.handle(now(), std::mem::take(&mut inputs), &mut effects);
             self.count();
+            for (no, answer) in self.machine.answers() {
+                if let Some(asked) = self.asked.remove(&no) {
+                    // Who has gone does not hear it.
+                    let _ = asked.send(answer);
+                }
+            }
             for effect in effects {
                 match effect {
                     PrimaryEffect::Send { session, frame } => {
@@ -232,8 +251,16 @@ impl Engine {
                     PrimaryEffect::Fail(error) => return Err(error),
                 }
             }
+            if inputs.is_empty() {
+                return Ok(());
+            }
         }
-        Ok(())
+    }
+
+    fn fail_asked(&mut self, error: &Error) {
+        for (_, asked) in std::mem::take(&mut self.asked) {
+            let _ = asked.send(Err(error.clone()));
+        }
     }
 
     fn count(&mut self) {

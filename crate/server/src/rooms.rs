@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use offprint_core::host::{PrimaryConfig, PrimaryEffect, PrimaryInput};
-use offprint_core::{Primary, PrimaryCounts};
+use offprint_core::{Answer, Ask, AskNo, Primary, PrimaryCounts};
 use offprint_protocol::message::Hello;
 use offprint_protocol::{Code, Definition, DocumentId, Error, SessionNo};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,6 +22,13 @@ use crate::room::{self, Inbox};
 pub(crate) trait Machine: Send {
     fn handle(&mut self, now: u64, inputs: Vec<PrimaryInput>, effects: &mut Vec<PrimaryEffect>);
 
+    /// Asks; the answer comes after some later `handle`.
+    fn ask(&mut self, _no: AskNo, _ask: Ask) {}
+
+    fn answers(&mut self) -> Vec<(AskNo, Result<Answer, Error>)> {
+        Vec::new()
+    }
+
     /// What it has done so far.
     fn counts(&self) -> PrimaryCounts {
         PrimaryCounts::default()
@@ -31,6 +38,14 @@ pub(crate) trait Machine: Send {
 impl Machine for Primary {
     fn handle(&mut self, now: u64, inputs: Vec<PrimaryInput>, effects: &mut Vec<PrimaryEffect>) {
         Primary::handle(self, now, inputs, effects);
+    }
+
+    fn ask(&mut self, no: AskNo, ask: Ask) {
+        Primary::ask(self, no, ask);
+    }
+
+    fn answers(&mut self) -> Vec<(AskNo, Result<Answer, Error>)> {
+        Primary::answers(self)
     }
 
     fn counts(&self) -> PrimaryCounts {
@@ -46,6 +61,7 @@ pub(crate) enum ToRoom {
     Opened { session: SessionNo, hello: Box<Hello>, outbox: Attached },
     Frame { session: SessionNo, frame: Vec<u8>, _space: OwnedSemaphorePermit },
     Left { session: SessionNo },
+    Asked { no: AskNo, ask: Ask, answer: oneshot::Sender<Result<Answer, Error>> },
 }
 
 /// The open documents; clones are the same.
@@ -113,6 +129,19 @@ impl Rooms {
     pub(crate) fn join(&self, hello: Hello, outbox: &Outbox) -> Result<Place, Error> {
         let session = SessionNo(self.number());
         let document = hello.document.clone();
+        let opened = || ToRoom::Opened { session, hello: Box::new(hello), outbox: Attached(outbox.clone()) };
+        Ok(Place { session, door: self.deliver(document, opened)? })
+    }
+
+    /// Asks the document's room, which is opened if it is not.
+    pub(crate) async fn ask(&self, document: DocumentId, ask: Ask) -> Result<Answer, Error> {
+        let (answer, answered) = oneshot::channel();
+        let no = AskNo(self.number());
+        self.deliver(document, || ToRoom::Asked { no, ask, answer })?;
+        answered.await.unwrap_or_else(|_| Err(Error::new(Code::Closed, "the document was closed: ask again")))
+    }
+
+    fn deliver(&self, document: DocumentId, message: impl FnOnce() -> ToRoom) -> Result<Door, Error> {
         let mut open = self.open();
         // Checked under the lock: a room made now is seen by whoever waits for all rooms to end.
         if self.shared.stop.is_cancelled() {
@@ -122,11 +151,10 @@ impl Rooms {
         if open.len() >= most && !open.contains_key(&document) {
             return Err(Error::new(Code::Limit, format!("the server has {most} documents open already")));
         }
-        let mut message =
-            ToRoom::Opened { session, hello: Box::new(hello), outbox: Attached(outbox.clone()) };
+        let mut message = message();
         if let Some(door) = open.get(&document) {
             match door.to_room.send(message) {
-                Ok(()) => return Ok(Place { session, door: door.clone() }),
+                Ok(()) => return Ok(door.clone()),
                 // The room died without a word: the next one takes its place.
                 Err(mpsc::error::SendError(unsent)) => message = unsent,
             }
@@ -149,7 +177,7 @@ impl Rooms {
             }
             rooms.retire(&document, room);
         });
-        Ok(Place { session, door })
+        Ok(door)
     }
 
     fn number(&self) -> u64 {

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
+use crate::back_end;
 use crate::check_definition::check_definition;
 use crate::config::Config;
 use crate::connections::{self, Stranger};
@@ -38,6 +39,10 @@ const FAREWELL: Duration = Duration::from_secs(5);
 const READ_BUFFER: usize = 4 << 10;
 /// How many connections the address for metrics takes.
 const WATCHERS: usize = 64;
+/// How many requests of back ends are carried out at once; the others wait.
+const REQUESTS: usize = 64;
+/// How many documents are downloaded at once.
+const DOWNLOADS: usize = 64;
 
 /// A server that listens.
 pub struct Server {
@@ -87,6 +92,8 @@ impl Server {
             sessions: TaskTracker::new(),
             session_places: Arc::new(Semaphore::new(limits.sessions)),
             stranger_places: Arc::new(Semaphore::new(limits.handshakes)),
+            request_places: Arc::new(Semaphore::new(REQUESTS)),
+            download_places: Arc::new(Semaphore::new(DOWNLOADS)),
             rooms: Rooms::new(data, definition, limits, make, stop.clone()),
         });
         Ok(Self { listener, address, watched, app, stop, lock })
@@ -113,7 +120,7 @@ impl Server {
         let patience = app.rooms.limits().hello;
         let health = Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz));
         let watching = health.clone().route("/metrics", get(metrics)).with_state(app.clone());
-        let mut router = health.route("/sync", get(sync));
+        let mut router = health.route("/sync", get(sync)).merge(back_end::routes());
         if app.auth.is_none() && watched.is_none() {
             router = router.route("/metrics", get(metrics));
         }

@@ -118,7 +118,7 @@ async fn converse(stream: &mut SplitStream<WebSocket>, rooms: &Rooms, admitted: 
         match hear_within(stream, limits.ping * 3).await {
             Said::Frame(frame) => {
                 if *access < Access::Write
-                    && matches!(ClientMessage::from_bytes(&frame), Ok(ClientMessage::Push(_)))
+                    && ClientMessage::from_bytes(&frame).is_ok_and(|message| changes(&message))
                 {
                     return End::Refused(auth::read_only());
                 }
@@ -134,6 +134,14 @@ async fn converse(stream: &mut SplitStream<WebSocket>, rooms: &Rooms, admitted: 
             Said::Wrong(error) => return End::Refused(error),
             Said::Gone => return End::Gone,
         }
+    }
+}
+
+/// Whether the message would change the document.
+fn changes(message: &ClientMessage) -> bool {
+    match message {
+        ClientMessage::Push(_) | ClientMessage::Offer(_) => true,
+        ClientMessage::Hello(_) | ClientMessage::Ping(_) => false,
     }
 }
 

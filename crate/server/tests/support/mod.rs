@@ -364,8 +364,9 @@ pub(crate) async fn request(
     body: &[u8],
 ) -> (u16, Vec<u8>) {
     let length = body.len();
+    let host = if headers.contains("Host: ") { "" } else { "Host: localhost\r\n" };
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n"
+        "{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n{host}{headers}\r\n"
     );
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(head.as_bytes()).await.unwrap();
