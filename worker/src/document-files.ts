@@ -147,6 +147,9 @@ export class DocumentFiles implements Files {
           write(file, ZEROS.subarray(0, op.to - size), size);
         }
         return null;
+      case "truncate":
+        if (file.getSize() > op.to) file.truncate(op.to);
+        return null;
       case "flush":
         file.flush();
         return null;

@@ -115,6 +115,9 @@ class Work {
       case "grow":
         if (size < op.to) this.#changes.sizes.set(op.file, op.to);
         return null;
+      case "truncate":
+        if (size > op.to) await this.#truncate(op.file, op.to);
+        return null;
       case "flush":
         return null;
     }
@@ -155,6 +158,15 @@ class Work {
     }
     const size = this.#changes.sizes.get(file) ?? 0;
     if (bytes.length > 0 && size < end) this.#changes.sizes.set(file, end);
+  }
+
+  async #truncate(file: FileName, to: number): Promise<void> {
+    const first = Math.floor(to / CHUNK);
+    const kept = (await this.#read(file, first * CHUNK, to - first * CHUNK)).slice();
+    this.#chunks.delete(IDBKeyRange.bound([file, first], [file, Number.POSITIVE_INFINITY]));
+    this.#changes.tails.delete(file);
+    if (kept.length > 0) this.#chunks.put(kept.buffer, [file, first]);
+    this.#changes.sizes.set(file, to);
   }
 
   async #put(file: FileName, index: number, start: number, part: Uint8Array<ArrayBuffer>): Promise<void> {

@@ -40,6 +40,12 @@ export class MemoryFiles implements Files {
       case "grow":
         reach(op.to);
         return null;
+      case "truncate":
+        if (file.size > op.to) {
+          file.bytes = file.bytes.slice(0, op.to);
+          file.size = op.to;
+        }
+        return null;
       case "flush":
         return null;
     }

@@ -57,6 +57,7 @@ export type DiskOp =
   | { op: "read"; file: FileName; offset: number; len: number }
   | { op: "write"; file: FileName; offset: number; bytes: Uint8Array<ArrayBuffer> }
   | { op: "grow"; file: FileName; to: number }
+  | { op: "truncate"; file: FileName; to: number }
   | { op: "flush"; file: FileName };
 
 export type FileName = "head" | "log-0" | "log-1" | "base-0" | "base-1" | "aside";

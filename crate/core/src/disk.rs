@@ -70,6 +70,13 @@ pub enum DiskOp {
         /// The length afterwards, in bytes.
         to: u64,
     },
+    /// Cuts the file to `to` bytes; does nothing if it is no longer than that.
+    Truncate {
+        /// Which file.
+        file: FileName,
+        /// The length afterwards, in bytes.
+        to: u64,
+    },
     /// Makes everything written to the file so far survive a power cut.
     Flush {
         /// Which file.
@@ -94,7 +101,7 @@ pub struct DiskBatch {
 /// What one operation gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DiskValue {
-    /// `Write`, `Grow`, `Flush`: nothing.
+    /// `Write`, `Grow`, `Truncate`, `Flush`: nothing.
     Done,
     /// `Size`: bytes.
     Size(u64),

@@ -2,6 +2,7 @@
 //! operation, and lets bytes be flipped. For tests and the simulator; what it does depends on its seed alone.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use offprint_protocol::{Code, Error};
 
@@ -22,15 +23,21 @@ pub struct Faults {
     pub torn: u64,
     /// Operations that threw.
     pub thrown: u64,
+    /// Operations for which there was no room.
+    pub full: u64,
+    /// Flushes that did nothing and said that they had.
+    pub lied: u64,
     /// Bytes that were changed behind the core's back, and files that were cut or emptied.
     pub damaged: u64,
 }
 
 #[derive(Debug, Clone, Default)]
 struct MemoryFile {
-    bytes: Vec<u8>,
-    flushed: Vec<u8>,
+    bytes: Arc<Vec<u8>>,
+    flushed: Arc<Vec<u8>>,
     unflushed: BTreeSet<usize>,
+    /// The shortest that the file was cut to since it was flushed.
+    cut: Option<usize>,
 }
 
 /// A document's files.
@@ -40,6 +47,8 @@ pub struct DiskMemory {
     random: u64,
     ops: u64,
     fail_at: Option<u64>,
+    capacity: Option<u64>,
+    lies: bool,
     faults: Faults,
 }
 
@@ -47,7 +56,15 @@ impl DiskMemory {
     /// Empty files.
     pub fn new(seed: u64) -> Self {
         let random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        Self { files: Default::default(), random, ops: 0, fail_at: None, faults: Faults::default() }
+        Self {
+            files: Default::default(),
+            random,
+            ops: 0,
+            fail_at: None,
+            capacity: None,
+            lies: false,
+            faults: Faults::default(),
+        }
     }
 
     /// Carries a batch out, up to the first operation that throws.
@@ -66,12 +83,32 @@ impl DiskMemory {
         self.fail_at = Some(op);
     }
 
+    /// Lets the files together have so many bytes; what they have already stays. Nothing is without a limit.
+    pub fn set_capacity(&mut self, bytes: Option<u64>) {
+        self.capacity = bytes;
+    }
+
+    /// How many bytes the files have together.
+    pub fn size(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes.len() as u64).sum()
+    }
+
+    /// From now on flushes do nothing and say that they have; or no longer.
+    pub fn set_lying(&mut self, lies: bool) {
+        self.lies = lies;
+    }
+
     /// The power is cut: of what was not flushed any subset of sectors survives, some of them in part.
     pub fn crash(&mut self) {
         self.faults.crashes += 1;
         for index in 0..self.files.len() {
             let mut file = std::mem::take(&mut self.files[index]);
             let mut survived = std::mem::take(&mut file.flushed);
+            if let Some(cut) = file.cut
+                && self.random(2) == 0
+            {
+                Arc::make_mut(&mut survived).truncate(cut);
+            }
             let style = self.random(4);
             for sector in std::mem::take(&mut file.unflushed) {
                 let start = sector * SECTOR;
@@ -92,12 +129,13 @@ impl DiskMemory {
                     _ => self.faults.torn += 1,
                 }
                 if keep > 0 {
+                    let survived = Arc::make_mut(&mut survived);
                     survived.resize(survived.len().max(start + keep), 0);
                     survived[start..start + keep].copy_from_slice(&fresh[..keep]);
                 }
             }
             self.files[index] =
-                MemoryFile { bytes: survived.clone(), flushed: survived, unflushed: BTreeSet::new() };
+                MemoryFile { bytes: survived.clone(), flushed: survived, ..MemoryFile::default() };
         }
     }
 
@@ -114,18 +152,22 @@ impl DiskMemory {
     /// Changes one byte by `mask`, flushed or not; does nothing past the end.
     pub fn flip(&mut self, file: FileName, at: usize, mask: u8) {
         let file = &mut self.files[file as usize];
-        if let Some(byte) = file.bytes.get_mut(at) {
+        let same = Arc::ptr_eq(&file.bytes, &file.flushed);
+        if let Some(byte) = Arc::make_mut(&mut file.bytes).get_mut(at) {
             *byte ^= mask;
             self.faults.damaged += 1;
         }
-        if let Some(byte) = file.flushed.get_mut(at) {
+        if same {
+            file.flushed = file.bytes.clone();
+        } else if let Some(byte) = Arc::make_mut(&mut file.flushed).get_mut(at) {
             *byte ^= mask;
         }
     }
 
     /// Replaces a file's content, as something else on the device might; empty bytes are a deleted file.
     pub fn replace(&mut self, file: FileName, bytes: Vec<u8>) {
-        self.files[file as usize] = MemoryFile { flushed: bytes.clone(), bytes, unflushed: BTreeSet::new() };
+        let bytes = Arc::new(bytes);
+        self.files[file as usize] = MemoryFile { flushed: bytes.clone(), bytes, ..MemoryFile::default() };
         self.faults.damaged += 1;
     }
 
@@ -147,10 +189,12 @@ impl DiskMemory {
                 }
                 DiskOp::Flush { file } if self.random(2) == 0 => self.flush(*file),
                 DiskOp::Grow { file, to } if self.random(2) == 0 => self.grow(*file, *to),
+                DiskOp::Truncate { file, to } if self.random(2) == 0 => self.cut(*file, *to),
                 _ => {}
             }
             return Err(Error::new(Code::Disk, format!("operation {no} was made to fail")));
         }
+        self.check_room(no, op)?;
         Ok(match op {
             DiskOp::Size { file } => DiskValue::Size(self.files[*file as usize].bytes.len() as u64),
             DiskOp::Read { file, offset, len } => {
@@ -167,11 +211,44 @@ impl DiskMemory {
                 self.grow(*file, *to);
                 DiskValue::Done
             }
+            DiskOp::Truncate { file, to } => {
+                self.cut(*file, *to);
+                DiskValue::Done
+            }
+            DiskOp::Flush { .. } if self.lies => {
+                self.faults.lied += 1;
+                DiskValue::Done
+            }
             DiskOp::Flush { file } => {
                 self.flush(*file);
                 DiskValue::Done
             }
         })
+    }
+
+    /// Does of a write or growth what there is room for, and fails if that is not all.
+    fn check_room(&mut self, no: u64, op: &DiskOp) -> Result<(), Error> {
+        let (file, end) = match op {
+            DiskOp::Write { file, offset, bytes } if !bytes.is_empty() => {
+                (*file, offset + bytes.len() as u64)
+            }
+            DiskOp::Grow { file, to } => (*file, *to),
+            _ => return Ok(()),
+        };
+        let len = self.files[file as usize].bytes.len() as u64;
+        let room = self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.size()));
+        if end.saturating_sub(len) <= room {
+            return Ok(());
+        }
+        self.faults.full += 1;
+        match op {
+            DiskOp::Write { offset, bytes, .. } => {
+                let fits = (len + room).saturating_sub(*offset) as usize;
+                self.write(file, *offset, &bytes[..fits]);
+            }
+            _ => self.grow(file, len + room),
+        }
+        Err(Error::new(Code::Quota, format!("operation {no} finds no room")))
     }
 
     fn write(&mut self, file: FileName, offset: u64, bytes: &[u8]) {
@@ -182,10 +259,11 @@ impl DiskMemory {
         let start = offset as usize;
         let end = start + bytes.len();
         let before = file.bytes.len();
+        let content = Arc::make_mut(&mut file.bytes);
         if before < end {
-            file.bytes.resize(end, 0);
+            content.resize(end, 0);
         }
-        file.bytes[start..end].copy_from_slice(bytes);
+        content[start..end].copy_from_slice(bytes);
         file.unflushed.extend(start.min(before) / SECTOR..end.div_ceil(SECTOR));
     }
 
@@ -193,19 +271,31 @@ impl DiskMemory {
         let file = &mut self.files[file as usize];
         let before = file.bytes.len();
         if before < to as usize {
-            file.bytes.resize(to as usize, 0);
+            Arc::make_mut(&mut file.bytes).resize(to as usize, 0);
             file.unflushed.extend(before / SECTOR..(to as usize).div_ceil(SECTOR));
+        }
+    }
+
+    fn cut(&mut self, file: FileName, to: u64) {
+        let file = &mut self.files[file as usize];
+        let to = usize::try_from(to).unwrap_or(usize::MAX);
+        if to < file.bytes.len() {
+            Arc::make_mut(&mut file.bytes).truncate(to);
+            file.unflushed.split_off(&to.div_ceil(SECTOR));
+            file.cut = Some(file.cut.map_or(to, |cut| cut.min(to)));
         }
     }
 
     fn flush(&mut self, file: FileName) {
         let file = &mut self.files[file as usize];
-        file.flushed.resize(file.bytes.len(), 0);
+        let flushed = Arc::make_mut(&mut file.flushed);
+        flushed.resize(file.bytes.len(), 0);
         for sector in std::mem::take(&mut file.unflushed) {
             let start = sector * SECTOR;
             let end = file.bytes.len().min(start + SECTOR);
-            file.flushed[start..end].copy_from_slice(&file.bytes[start..end]);
+            flushed[start..end].copy_from_slice(&file.bytes[start..end]);
         }
+        file.cut = None;
     }
 
     /// 0 to `below - 1`.

@@ -75,6 +75,7 @@ impl FileDisk {
                 (file, "write", write_at(self.file(file), &bytes, offset).map(|()| DiskValue::Done))
             }
             DiskOp::Grow { file, to } => (file, "grow", self.grow(file, to).map(|()| DiskValue::Done)),
+            DiskOp::Truncate { file, to } => (file, "cut", self.cut(file, to).map(|()| DiskValue::Done)),
             DiskOp::Flush { file } => (file, "flush", self.file(file).sync_data().map(|()| DiskValue::Done)),
         };
         result.map_err(|error| failed(&format!("{doing} {}", file.as_str()), &error))
@@ -122,6 +123,10 @@ impl FileDisk {
             end += count;
         }
         Ok(())
+    }
+
+    fn cut(&self, name: FileName, to: u64) -> io::Result<()> {
+        if self.size(name)? > to { self.file(name).set_len(to) } else { Ok(()) }
     }
 }
 
@@ -264,11 +269,12 @@ mod tests {
             let ops = (0..random(6)).map(|_| {
                 let file = FileName::ALL[random(6) as usize];
                 let offset = random(20_000);
-                match random(5) {
+                match random(6) {
                     0 => DiskOp::Size { file },
                     1 => read(file, offset, random(9_000) as u32),
                     2 => DiskOp::Grow { file, to: offset },
                     3 => DiskOp::Flush { file },
+                    4 => DiskOp::Truncate { file, to: offset },
                     _ => {
                         DiskOp::Write { file, offset, bytes: vec![random(256) as u8; random(9_000) as usize] }
                     }

@@ -32,6 +32,7 @@ enum Op {
     Read { file: &'static str, offset: u64, len: u32 },
     Write { file: &'static str, offset: u64, bytes: Bytes },
     Grow { file: &'static str, to: u64 },
+    Truncate { file: &'static str, to: u64 },
     Flush { file: &'static str },
 }
 
@@ -44,6 +45,7 @@ impl From<DiskOp> for Op {
                 Op::Write { file: file.as_str(), offset, bytes: Bytes(bytes) }
             }
             DiskOp::Grow { file, to } => Op::Grow { file: file.as_str(), to },
+            DiskOp::Truncate { file, to } => Op::Truncate { file: file.as_str(), to },
             DiskOp::Flush { file } => Op::Flush { file: file.as_str() },
         }
     }

@@ -35,6 +35,7 @@ const write = (file, offset, bytes) => ({ op: "write", file, offset, bytes: byte
 const read = (file, offset, len) => ({ op: "read", file, offset, len });
 const size = (file) => ({ op: "size", file });
 const grow = (file, to) => ({ op: "grow", file, to });
+const truncate = (file, to) => ({ op: "truncate", file, to });
 const flush = (file) => ({ op: "flush", file });
 
 /** Numbers that a seed fixes. */
@@ -48,7 +49,11 @@ function random(seed) {
 
 const cases = {
   async "new files are empty and a missing page is nothing"({ files, again }) {
-    equal(await files.run(FILES.map(size)), [0, 0, 0, 0, 0], "sizes");
+    equal(
+      await files.run(FILES.map(size)),
+      FILES.map(() => 0),
+      "sizes",
+    );
     equal(await files.run([read("head", 0, 8192), read("base-1", 4096, 1)]), [[], []], "bytes");
     equal((await again()).empty, true, "empty");
   },
@@ -87,6 +92,32 @@ const cases = {
       ],
       "bytes",
     );
+  },
+  async "what was cut off is zeros when the file grows again"({ files, again }) {
+    await files.run([write("base-0", 0, bytes(9000)), write("base-1", 0, bytes(9000)), flush("base-0")]);
+    await files.run([truncate("base-0", 4100), truncate("base-0", 6000), truncate("base-1", 0)]);
+    equal(await files.run([size("base-0"), size("base-1")]), [4100, 0], "sizes");
+    await files.run([grow("base-0", 9000), write("base-1", 8999, bytes(1)), flush("base-0")]);
+    const expected = new Uint8Array(9000);
+    expected.set(bytes(4100));
+    const last = new Uint8Array(9000);
+    last.set(bytes(1), 8999);
+    const whole = [read("base-0", 0, 9000), read("base-1", 0, 9000)];
+    equal(await files.run(whole), [expected, last], "bytes");
+    equal(await (await again()).run(whole), [expected, last], "bytes again");
+  },
+  async "a batch sees what it cut off itself"({ files }) {
+    const [, , , , all] = await files.run([
+      write("log-1", 0, bytes(5000)),
+      truncate("log-1", 100),
+      write("log-1", 4200, bytes(10)),
+      size("log-1"),
+      read("log-1", 0, 5000),
+    ]);
+    const expected = new Uint8Array(4210);
+    expected.set(bytes(100));
+    expected.set(bytes(10), 4200);
+    equal(all, expected, "bytes");
   },
   async "an empty write changes nothing"({ files }) {
     await files.run([write("head", 4096, new Uint8Array()), grow("head", 0)]);

@@ -38,6 +38,8 @@ struct File {
     dirty: Arc<BTreeMap<usize, Vec<Version>>>,
     /// Whether the length is not flushed.
     is_longer: bool,
+    /// The shortest that it was cut to since it was flushed.
+    cut: Option<usize>,
 }
 
 /// What a power cut does to unflushed sectors.
@@ -78,7 +80,7 @@ impl Throw {
         match op {
             DiskOp::Size { .. } | DiskOp::Read { .. } => &[Throw::Nothing],
             DiskOp::Write { .. } => &[Throw::Nothing, Throw::Part, Throw::Done],
-            DiskOp::Grow { .. } => &[Throw::Nothing, Throw::Done],
+            DiskOp::Grow { .. } | DiskOp::Truncate { .. } => &[Throw::Nothing, Throw::Done],
             DiskOp::Flush { .. } => &[Throw::Nothing, Throw::LostFlush, Throw::Done],
         }
     }
@@ -128,6 +130,16 @@ impl Bytes {
         self.chunks.resize(self.len.div_ceil(CHUNK), zeros);
     }
 
+    fn cut(&mut self, len: usize) {
+        if len < self.len {
+            self.len = len;
+            self.chunks.truncate(len.div_ceil(CHUNK));
+            if let Some(last) = self.chunks.last_mut().filter(|_| !len.is_multiple_of(CHUNK)) {
+                Arc::make_mut(last)[len % CHUNK..].fill(0);
+            }
+        }
+    }
+
     /// Takes over a sector of a file that is `len` long.
     fn keep(&mut self, no: usize, bytes: &[u8; SECTOR], len: usize) {
         let (start, end) = (no * SECTOR, len.min((no + 1) * SECTOR));
@@ -174,8 +186,21 @@ impl File {
         self.cache.grow(to);
     }
 
+    fn cut(&mut self, to: usize) {
+        if to < self.cache.len {
+            self.cache.cut(to);
+            Arc::make_mut(&mut self.dirty).split_off(&to.div_ceil(SECTOR));
+            self.cut = Some(self.cut.map_or(to, |cut| cut.min(to)));
+        }
+    }
+
     /// Only what is dirty reaches the device: what a lost flush left behind does not.
     fn flush(&mut self) {
+        if let Some(cut) = self.cut.take() {
+            self.disk.cut(cut);
+            // What was cut off and has grown again are zeros.
+            self.is_longer = true;
+        }
         for (no, versions) in std::mem::take(&mut self.dirty).iter() {
             let newest = versions.last().expect("a dirty sector has a version");
             self.disk.keep(*no, &newest.bytes, self.cache.len);
@@ -240,6 +265,11 @@ impl FaultDisk {
                 file.grow(to);
                 DiskValue::Done
             }
+            DiskOp::Truncate { file, to } => {
+                self.writes += 1;
+                self.files[*file as usize].cut(usize::try_from(*to).unwrap_or(usize::MAX));
+                DiskValue::Done
+            }
             DiskOp::Flush { .. } if self.lies => {
                 report.fired(Fault::Lie);
                 DiskValue::Done
@@ -289,6 +319,9 @@ impl FaultDisk {
             let is_log = matches!(name, FileName::Log0 | FileName::Log1);
             let dirty = std::mem::take(&mut file.dirty);
             let mut survived = std::mem::take(&mut file.disk);
+            if let Some(to) = file.cut.filter(|_| cut != Cut::Drop && random.below(2) == 0) {
+                survived.cut(to);
+            }
             let head = dirty.keys().next().copied();
             for (no, versions) in dirty.iter() {
                 let newest = versions.last().expect("a dirty sector has a version");

@@ -127,6 +127,7 @@ fn disk_op(op: &JsValue) -> DiskOp {
             DiskOp::Write { file, offset: number("offset"), bytes }
         }
         "grow" => DiskOp::Grow { file, to: number("to") },
+        "truncate" => DiskOp::Truncate { file, to: number("to") },
         "flush" => DiskOp::Flush { file },
         other => panic!("an unknown operation {other}"),
     }
