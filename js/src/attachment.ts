@@ -42,7 +42,7 @@ const NOT_YET: Status = Object.freeze({
   progress: null,
   connection: "none",
   connectionProblem: null,
-  storage: Object.freeze({ kind: "none", durable: false, reason: null, persisted: null }),
+  storage: Object.freeze({ kind: "none", durable: false, reason: null, persisted: null, shortage: null }),
   rejections: [],
 });
 

@@ -202,6 +202,11 @@ total: number, };
 export type StorageKind = "none" | "opfs" | "indexedDb" | "memory";
 
 /**
+ * What a document does without while the device has no room for it; each includes those before it.
+ */
+export type Shortage = "reorganising" | "notPulling" | "readOnly";
+
+/**
  * Where the document is kept.
  */
 export type Storage = { 
@@ -220,7 +225,11 @@ reason: Problem | null,
 /**
  * Whether the browser promised not to clear this origin's storage by itself; null while nobody knows.
  */
-persisted: boolean | null, };
+persisted: boolean | null, 
+/**
+ * What a lack of room on the device has led to; `reason` (code `quota`) says more. It ends by itself.
+ */
+shortage: Shortage | null, };
 
 /**
  * How the document stands.

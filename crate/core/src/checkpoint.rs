@@ -1,24 +1,28 @@
 //! A new log's opening, and base catching up with it (FORMAT.md, "What is written in which order").
 
-use offprint_protocol::{Checksum, Encode, Lsn, PAGE_SIZE, PageNo, Position};
+use std::collections::VecDeque;
+
+use offprint_protocol::{Checksum, Encode, Lsn, PAGE_SIZE, PageNo, PagePatch, Position};
 
 use crate::disk::{DiskOp, FileName};
-use crate::head::{BaseInfo, Head, Side};
+use crate::head::{BaseInfo, Head};
 use crate::image::Image;
 use crate::ledger::{ClientEntry, Ledger};
 use crate::log::{Chain, LOG_HEADER_LEN};
 use crate::record::{PendingMutation, Record};
 
-/// About how much a batch writes.
-pub(crate) const SLICE: usize = 4 << 20;
+/// About how much a batch writes: appends wait for no more.
+pub(crate) const SLICE: usize = 1 << 20;
 
-const CATCH_UP_SLICE: usize = 1 << 20;
+/// How many pages are compressed for one slice.
+const SLICE_PAGES: usize = 128;
+
 const PART: usize = 1 << 20;
 
 /// Above this many bytes of rollup, base catches up; also above a quarter of base.
 const ROLLUP_LIMIT: usize = 256 << 10;
 
-/// The bytes of a new log up to the end of its opening, and what has to be done around writing them.
+/// A new log on its way to its file, and what has to be done around writing it.
 #[derive(Debug)]
 pub(crate) struct Opening {
     /// Log, base and generation are settled when the first batch is made.
@@ -31,66 +35,89 @@ pub(crate) struct Opening {
     /// The other base becomes the active one.
     pub(crate) other_base: bool,
     /// These pages go to base first.
-    pub(crate) new_base: Option<CatchUp>,
-    /// Afterwards base catches up.
-    pub(crate) catch_up: Option<CatchUp>,
+    pub(crate) new_base: Option<PageQueue>,
+    rollup: Option<(Lsn, PageQueue)>,
+    /// Bytes of rollup so far.
+    pub(crate) rollup_len: u64,
+    /// What the rollup starts from, if there is one, and all of the pages in it.
+    covers: Option<(Lsn, Image)>,
+    /// Bodies by kind, to be chained behind the rollup.
+    records: VecDeque<(u8, Vec<u8>)>,
+    pub(crate) chain: Chain,
+    /// Where `ready` begins in the file.
+    pub(crate) written: u64,
+    /// Chained but not in a batch yet.
+    pub(crate) ready: Vec<u8>,
 }
 
-/// Pages on their way to base.
+/// Pages on their way to a file.
 #[derive(Debug)]
-pub(crate) struct CatchUp {
+pub(crate) struct PageQueue {
     pub(crate) image: Image,
     pages: Vec<PageNo>,
     done: usize,
+    /// What `done` was before the last slice.
+    before: usize,
 }
 
-impl CatchUp {
+impl PageQueue {
     fn new(image: &Image, from: Lsn) -> Self {
         let pages = image.changed_since(from).map(|(no, _)| no).collect();
-        Self { image: image.clone(), pages, done: 0 }
+        Self { image: image.clone(), pages, done: 0, before: 0 }
     }
 
     pub(crate) fn is_done(&self) -> bool {
         self.done == self.pages.len()
     }
 
-    /// Writes of about `bytes`, each of adjacent pages.
-    pub(crate) fn writes(&mut self, side: Side, bytes: usize) -> Vec<DiskOp> {
+    fn next(&mut self, count: usize) -> &[PageNo] {
+        self.before = self.done;
+        self.done = self.pages.len().min(self.done + count);
+        &self.pages[self.before..self.done]
+    }
+
+    /// The last slice was not written.
+    pub(crate) fn back(&mut self) {
+        self.done = self.before;
+    }
+
+    /// Writes of a slice, each of adjacent pages, and their flush.
+    pub(crate) fn slice(&mut self, file: FileName) -> Vec<DiskOp> {
         let mut runs: Vec<(PageNo, Vec<u8>)> = Vec::new();
-        let end = self.pages.len().min(self.done + (bytes / PAGE_SIZE).max(1));
         let mut last = None;
-        for no in &self.pages[self.done..end] {
-            let Some(page) = self.image.page(*no) else { continue };
+        let image = self.image.clone();
+        for no in self.next(SLICE / PAGE_SIZE) {
+            let Some(page) = image.page(*no) else { continue };
             match runs.last_mut() {
                 Some((_, run)) if last.map(PageNo::next) == Some(*no) => run.extend_from_slice(&page[..]),
                 _ => runs.push((*no, page.to_vec())),
             }
             last = Some(*no);
         }
-        self.done = end;
         let offset = |no: PageNo| u64::from(no.0 - 1) * PAGE_SIZE as u64;
-        let file = side.base();
-        runs.into_iter().map(|(no, bytes)| DiskOp::Write { file, offset: offset(no), bytes }).collect()
-    }
-
-    pub(crate) fn slice(&mut self, side: Side) -> Vec<DiskOp> {
-        self.writes(side, CATCH_UP_SLICE)
+        let write = |(no, bytes)| DiskOp::Write { file, offset: offset(no), bytes };
+        let mut ops: Vec<DiskOp> = runs.into_iter().map(write).collect();
+        ops.push(DiskOp::Flush { file });
+        ops
     }
 }
 
 impl Opening {
-    /// An opening that follows `head`, its bytes with room for the header in front, and the chain behind it. `full`
-    /// means the other base even if this one could be kept; `has_slot`, that a slot holds a head.
+    /// An opening that follows `head`. `full` means the other base even if this one could be kept; `has_slot`, that a
+    /// slot holds a head.
     pub(crate) fn new(
         head: &Head,
         salt: u64,
-        state: (&Image, &Ledger, &[PendingMutation]),
+        (image, ledger, pending): (&Image, &Ledger, &[PendingMutation]),
         full: bool,
         has_slot: bool,
-    ) -> (Self, Vec<u8>, Chain) {
-        let (image, ledger, pending) = state;
-        let mut bytes = vec![0; LOG_HEADER_LEN];
-        let mut chain = Chain::new(salt);
+    ) -> Self {
+        let mut records = VecDeque::new();
+        for record in ledger_records(ledger) {
+            let body = record.body().expect("BUG: a part of a checkpoint exceeds a record");
+            records.push_back((record.kind(), body));
+        }
+        records.extend(pending.iter().map(|mutation| (1, mutation.to_bytes())));
         let mut opening = Self {
             head: Head { salt, ..head.clone() },
             begun: false,
@@ -98,21 +125,20 @@ impl Opening {
             aside: None,
             other_base: false,
             new_base: None,
-            catch_up: None,
+            rollup: None,
+            rollup_len: 0,
+            covers: None,
+            records,
+            chain: Chain::new(salt),
+            written: LOG_HEADER_LEN as u64,
+            ready: Vec::new(),
         };
-        opening.base(image, full, has_slot, &mut chain, &mut bytes);
-        for record in ledger_records(ledger) {
-            append(&mut chain, &record, &mut bytes);
-        }
-        for mutation in pending {
-            chain.append(1, false, &mutation.to_bytes(), &mut bytes);
-        }
-        opening.head.opening = bytes.len() as u64;
-        (opening, bytes, chain)
+        opening.base(image, full, has_slot);
+        opening
     }
 
     /// Settles what base holds, and what of it goes through the log.
-    fn base(&mut self, image: &Image, full: bool, has_slot: bool, chain: &mut Chain, bytes: &mut Vec<u8>) {
+    fn base(&mut self, image: &Image, full: bool, has_slot: bool) {
         let Some(position) = image.position() else {
             self.head.base_info = None;
             return;
@@ -123,7 +149,7 @@ impl Opening {
         self.other_base = kept.is_none();
         if self.other_base && has_slot {
             self.head.base_info = image.base_info();
-            self.new_base = Some(CatchUp::new(image, Lsn(0)));
+            self.new_base = Some(PageQueue::new(image, Lsn(0)));
             return;
         }
         // Before the first head base stays empty: one with pages tells that a head is lost.
@@ -135,22 +161,54 @@ impl Opening {
         });
         self.head.base_info = Some(base);
         let from = base.position.lsn;
-        if from == position.lsn {
-            return;
-        }
-        for part in image.rollup_since(from, PART) {
-            append(chain, &Record::Rollup(part), bytes);
-        }
-        let rollup = bytes.len() - LOG_HEADER_LEN;
-        if rollup > ROLLUP_LIMIT || rollup >= base.page_count as usize * (PAGE_SIZE / 4) {
-            self.catch_up = Some(CatchUp::new(image, from));
+        if from != position.lsn {
+            self.rollup = Some((from, PageQueue::new(image, from)));
+            self.covers = Some((from, image.clone()));
         }
     }
-}
 
-fn append(chain: &mut Chain, record: &Record, bytes: &mut Vec<u8>) {
-    let body = record.body().expect("BUG: a part of a checkpoint exceeds a record");
-    chain.append(record.kind(), false, &body, bytes);
+    /// A record that is appended while the opening is being written.
+    pub(crate) fn push(&mut self, kind: u8, body: Vec<u8>) {
+        self.records.push_back((kind, body));
+    }
+
+    /// Chains what fits one slice.
+    pub(crate) fn fill(&mut self) {
+        while self.ready.len() < SLICE {
+            if let Some((from, pages)) = &mut self.rollup {
+                let image = pages.image.clone();
+                let patch = |no: &PageNo| Some(PagePatch::new(*no, image.page(*no)?, None));
+                let patches = pages.next(SLICE_PAGES).iter().filter_map(patch).collect();
+                let is_last = pages.is_done();
+                let part = image.rollup_part(*from, patches, is_last).to_bytes();
+                let before = self.ready.len();
+                self.chain.append(3, false, &part, &mut self.ready);
+                self.rollup_len += (self.ready.len() - before) as u64;
+                if !is_last {
+                    return;
+                }
+                self.rollup = None;
+            } else if let Some((kind, body)) = self.records.pop_front() {
+                self.chain.append(kind, false, &body, &mut self.ready);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Whether everything is chained.
+    pub(crate) fn is_full(&self) -> bool {
+        self.rollup.is_none() && self.records.is_empty()
+    }
+
+    /// What base then lacks, if that is too much, or at all with `any`.
+    pub(crate) fn catch_up(&self, any: bool) -> Option<PageQueue> {
+        let (from, image) = self.covers.as_ref()?;
+        let base = self.head.base_info.map_or(0, |base| base.page_count as usize);
+        let len = self.rollup_len as usize;
+        let much = len > ROLLUP_LIMIT || len >= base * (PAGE_SIZE / 4);
+        (much || any).then(|| PageQueue::new(image, *from))
+    }
 }
 
 /// Records of about [`PART`] bytes that give the ledger. A client with more rejections than fit one continues in the

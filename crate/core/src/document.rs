@@ -490,7 +490,8 @@ impl Document {
     }
 
     /// Tells what became durable.
-    pub(crate) fn flushed(&mut self, ticket: Ticket, told: &mut Told) {
+    pub(crate) fn flushed(&mut self, journal: &Journal, told: &mut Told) {
+        let ticket = journal.recorded();
         self.tell_owed(ticket, told);
         let mut durable: BTreeMap<TabId, Vec<RequestNo>> = BTreeMap::new();
         for pending in self.timeline.flushed(ticket) {
@@ -503,7 +504,9 @@ impl Document {
                 told.push((tab, TabEvent::Confirmed { requests }));
             }
         }
-        while let Some((_, mark)) = self.decisions.pop_front_if(|(decision, _)| *decision <= ticket) {
+        while let Some((_, mark)) =
+            self.decisions.pop_front_if(|(decision, _)| *decision <= journal.durable())
+        {
             self.acknowledged = mark;
         }
     }

@@ -183,18 +183,6 @@ impl Image {
     /// The newest image of every page that changed after `from`, in at least one part of about `part_bytes`. Where it
     /// is not known what changed since then (or `from` is not in this history's past), every page, from Lsn 0.
     pub fn rollup_since(&self, from: Lsn, part_bytes: usize) -> Vec<Rollup> {
-        let position = self.position.expect("BUG: a rollup of a document without a history");
-        let from = if from < self.known || from > position.lsn { Lsn(0) } else { from };
-        let part = |pages: Vec<PagePatch>| Rollup {
-            from,
-            to: position.lsn,
-            hash: position.hash,
-            page_count: self.page_count,
-            checksum: self.checksum,
-            last: false,
-            outcomes: Vec::new(),
-            pages,
-        };
         let mut parts = Vec::new();
         let mut pages = Vec::new();
         let mut bytes = 0;
@@ -202,19 +190,34 @@ impl Image {
             let patch = PagePatch::new(no, page, None);
             let patch_bytes = patch.bytes.len() + 16;
             if bytes + patch_bytes > part_bytes && !pages.is_empty() {
-                parts.push(part(std::mem::take(&mut pages)));
+                parts.push(self.rollup_part(from, std::mem::take(&mut pages), false));
                 bytes = 0;
             }
             bytes += patch_bytes;
             pages.push(patch);
         }
-        parts.push(Rollup { last: true, ..part(pages) });
+        parts.push(self.rollup_part(from, pages, true));
         parts
     }
 
-    /// Every page that may have changed after `from`, ascending; every page if `from` is 0.
+    /// One part of a rollup, with these of the pages that changed after `from`.
+    pub(crate) fn rollup_part(&self, from: Lsn, pages: Vec<PagePatch>, last: bool) -> Rollup {
+        let position = self.position.expect("BUG: a rollup of a document without a history");
+        Rollup {
+            from: if from < self.known || from > position.lsn { Lsn(0) } else { from },
+            to: position.lsn,
+            hash: position.hash,
+            page_count: self.page_count,
+            checksum: self.checksum,
+            last,
+            outcomes: Vec::new(),
+            pages,
+        }
+    }
+
+    /// Every page that may have changed after `from`, ascending; every page if `from` is 0 or ahead.
     pub(crate) fn changed_since(&self, from: Lsn) -> impl Iterator<Item = (PageNo, &Page)> {
-        let all = from < self.known || from == Lsn(0);
+        let all = from < self.known || from == Lsn(0) || from > self.lsn();
         let slots = self.chunks.iter().flat_map(|chunk| chunk.iter());
         (1..)
             .map(PageNo)

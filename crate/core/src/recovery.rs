@@ -49,8 +49,11 @@ pub(crate) struct Opened {
     /// A log that has to be written again and flushed before the other one is touched: the device may not have it,
     /// whatever its cache says, and after a flush that failed another one alone would not bring it there.
     pub(crate) flush: Option<(FileName, Vec<u8>)>,
-    /// The lengths of the logs.
+    /// The log and base that each slot names.
+    pub(crate) named: [Option<(Side, Side)>; 2],
     pub(crate) log_len: [u64; 2],
+    pub(crate) base_len: [u64; 2],
+    pub(crate) head_len: u64,
     /// Has to be in the file `aside` before the next head is flushed: where, and what.
     pub(crate) aside: Option<(u64, Vec<u8>)>,
 }
@@ -88,6 +91,7 @@ pub(crate) struct Recovery {
     /// A log whose opening is not whole, when nothing better was found.
     torn: Option<(Head, Vec<u8>)>,
     newest_slot: Option<Side>,
+    named: [Option<(Side, Side)>; 2],
     /// Whether head and bases hold nothing but zeros.
     blank: bool,
     generation: u64,
@@ -104,6 +108,7 @@ impl Recovery {
             candidates: Vec::new(),
             torn: None,
             newest_slot: None,
+            named: [None; 2],
             blank: false,
             generation: 0,
             epoch: Epoch(0),
@@ -231,9 +236,9 @@ impl Recovery {
             && [FileName::Base0, FileName::Base1].iter().all(|file| self.sizes[*file as usize] == 0);
         let mut newest: Option<Head> = None;
         for (side, slot) in [Side::Zero, Side::One].into_iter().zip(slots.chunks(SLOT_LEN)) {
-            if let Some(head) = self.head(slot, Place::Slot)?
-                && newest.as_ref().is_none_or(|newest| newest.generation < head.generation)
-            {
+            let Some(head) = self.head(slot, Place::Slot)? else { continue };
+            self.named[side.index()] = Some((head.log, head.base));
+            if newest.as_ref().is_none_or(|newest| newest.generation < head.generation) {
                 self.newest_slot = Some(side);
                 newest = Some(head);
             }
@@ -408,8 +413,18 @@ impl Recovery {
     }
 
     fn opened(&self, recovered: Recovered, head: Head) -> Opened {
-        let log_len = [self.sizes[FileName::Log0 as usize], self.sizes[FileName::Log1 as usize]];
-        Opened { recovered, head, slot: self.newest_slot, flush: None, log_len, aside: None }
+        let size = |file: FileName| self.sizes[file as usize];
+        Opened {
+            recovered,
+            head,
+            slot: self.newest_slot,
+            flush: None,
+            aside: None,
+            named: self.named,
+            log_len: [size(FileName::Log0), size(FileName::Log1)],
+            base_len: [size(FileName::Base0), size(FileName::Base1)],
+            head_len: size(FileName::Head),
+        }
     }
 
     fn new_identity(&self, entropy: &mut Entropy) -> Identity {

@@ -17,8 +17,10 @@ use crate::mutator::Mutators;
 use crate::snapshot::Snapshot;
 use crate::sync::{Delivery, Sync};
 
-/// How long after a disk error its batch is tried again, in milliseconds.
-const DISK_RETRY: u64 = 1_000;
+/// After a disk error its batch is tried again, at first and at last so many milliseconds later.
+const DISK_RETRY: (u64, u64) = (1_000, 30_000);
+/// How many bytes may wait while there is no room for them; then the server is left.
+const INBOX_LIMIT: u64 = 1 << 20;
 /// How long commits wait for a mutation before they are flushed by themselves, in milliseconds.
 const COMMITS_WAIT: u64 = 20;
 /// How much of a replay is done at a time, in instructions of SQLite's; some milliseconds.
@@ -50,9 +52,13 @@ pub struct Replica {
     /// What was lost when the files were read.
     damage: Option<Problem>,
     retry_disk_at: Option<u64>,
+    /// How often in a row the disk has failed.
+    disk_failures: u32,
     commits_wait_until: Option<u64>,
     /// What the server delivered since the overlay was last made.
     inbox: VecDeque<Delivery>,
+    /// Whether it waits for room.
+    inbox_wants_room: bool,
     told: Option<Status>,
     told_at: u64,
     /// Whether a counter has moved since.
@@ -90,12 +96,20 @@ impl Replica {
             confirm_after: CONFIRM_AFTER,
             is_slice_due: false,
             tabs: BTreeSet::new(),
-            storage: Storage { kind: StorageKind::None, durable: false, reason: None, persisted: None },
+            storage: Storage {
+                kind: StorageKind::None,
+                durable: false,
+                reason: None,
+                persisted: None,
+                shortage: None,
+            },
             rung: None,
             damage: None,
             retry_disk_at: None,
+            disk_failures: 0,
             commits_wait_until: None,
             inbox: VecDeque::new(),
+            inbox_wants_room: false,
             told: None,
             told_at: 0,
             is_status_due: false,
@@ -184,8 +198,7 @@ impl Replica {
             ReplicaInput::DiskReady { kind, durable, reason } => {
                 self.storage = Storage { kind, durable, reason: None, ..self.storage };
                 self.rung = reason;
-                self.retry_disk_at = None;
-                effects.extend(self.journal.unanswered().cloned().map(ReplicaEffect::Disk));
+                self.retry_disk(effects);
             }
             ReplicaInput::DiskLost { problem } => {
                 self.storage =
@@ -202,6 +215,7 @@ impl Replica {
             ReplicaInput::Disk(answer) => self.disk_answered(now, answer, told, effects),
             ReplicaInput::SocketOpened { token } => {
                 self.apply_inbox(now, told, effects);
+                self.inbox.clear();
                 if let Some(hello) = self.hello(token) {
                     self.sync.opened(now, hello, effects);
                 }
@@ -209,6 +223,7 @@ impl Replica {
             ReplicaInput::SocketFrame(frame) => self.inbox.extend(self.sync.frame(now, &frame, effects)),
             ReplicaInput::SocketClosed { problem } => {
                 self.apply_inbox(now, told, effects);
+                self.inbox.clear();
                 self.sync.closed(now, problem);
             }
             ReplicaInput::Wake => {
@@ -217,16 +232,22 @@ impl Replica {
                 self.apply_inbox(now, told, effects);
                 self.sync.tick(now, effects);
                 if self.retry_disk_at.is_some_and(|at| at <= now) {
-                    self.retry_disk_at = None;
-                    effects.extend(self.journal.unanswered().cloned().map(ReplicaEffect::Disk));
+                    self.retry_disk(effects);
                 }
             }
         }
     }
 
+    fn retry_disk(&mut self, effects: &mut Vec<ReplicaEffect>) {
+        self.retry_disk_at = None;
+        self.journal.retry();
+        effects.extend(self.journal.unanswered().cloned().map(ReplicaEffect::Disk));
+    }
+
     /// What one burst of inputs leads to, once.
     fn settle(&mut self, now: u64, told: &mut Told, effects: &mut Vec<ReplicaEffect>) {
         let is_slice_due = std::mem::take(&mut self.is_slice_due);
+        self.journal.tick(now);
         if let State::Open(document) = &mut self.state {
             let settled = document.settle();
             if let Err(error) = settled.and_then(|()| if is_slice_due { document.advance() } else { Ok(()) })
@@ -250,11 +271,26 @@ impl Replica {
             self.commits_wait_until = None;
             effects.push(ReplicaEffect::Disk(batch));
         }
+        self.pull_or_pause(effects);
         self.tell_status(now, told);
         let tabs = &self.tabs;
         let told = told.drain(..).filter(|(tab, _)| tabs.contains(tab));
         effects.extend(told.map(|(tab, event)| ReplicaEffect::Tab { tab, event }));
         self.ask_to_wake(now, effects);
+    }
+
+    /// Without room the server's commits wait; once they are many, the server is left until there is room.
+    fn pull_or_pause(&mut self, effects: &mut Vec<ReplicaEffect>) {
+        match self.journal.shortage() {
+            Some((error, _)) => {
+                let waiting: u64 = self.inbox.iter().map(Delivery::size).sum();
+                if waiting > INBOX_LIMIT {
+                    self.inbox.clear();
+                    self.sync.pause(error.clone().into(), effects);
+                }
+            }
+            None => self.sync.resume(effects),
+        }
     }
 
     /// Whether what the journal holds are commits alone. They can be fetched again, so they wait a little for a
@@ -300,14 +336,20 @@ impl Replica {
 
     fn ask_to_wake(&mut self, now: u64, effects: &mut Vec<ReplicaEffect>) {
         // Deliveries wait until the frames that have already arrived are handed in: one rebase for all of them.
-        let inbox = (!self.inbox.is_empty()).then_some(now);
+        let inbox = can_apply(&self.inbox, &self.storage, &mut self.journal).then_some(now);
         let status = self.is_status_due.then_some(self.told_at.saturating_add(FRAME));
         let slice =
             matches!(&self.state, State::Open(document) if document.progress().is_some()).then_some(now);
-        let due = [inbox, slice, status, self.commits_wait_until, self.sync.due(), self.retry_disk_at]
-            .into_iter()
-            .flatten()
-            .min();
+        let due = [
+            inbox,
+            slice,
+            status,
+            self.commits_wait_until,
+            self.sync.due(),
+            self.retry_disk_at,
+            self.journal.due(),
+        ];
+        let due = due.into_iter().flatten().min();
         if let Some(at) = due
             && self.wake != due
         {
@@ -362,11 +404,17 @@ impl Replica {
         match self.journal.answer(answer) {
             Ok(recovered) => {
                 self.storage.reason = None;
+                if self.journal.shortage().is_none() {
+                    self.disk_failures = 0;
+                }
                 if let Some(recovered) = recovered {
                     self.opened(now, recovered, told, effects);
                 }
                 if let State::Open(document) = &mut self.state {
-                    document.flushed(self.journal.durable(), told);
+                    document.flushed(&self.journal, told);
+                }
+                if self.inbox_wants_room {
+                    self.apply_inbox(now, told, effects);
                 }
                 if self.connect_after.take_if(|ticket| *ticket <= self.journal.durable()).is_some() {
                     self.sync.connect(effects);
@@ -374,7 +422,10 @@ impl Replica {
             }
             Err(error) if matches!(error.code, Code::Disk | Code::Quota) => {
                 self.storage.reason = Some(error.into());
-                self.retry_disk_at = Some(now.saturating_add(DISK_RETRY));
+                let (first, longest) = DISK_RETRY;
+                let wait = first.saturating_mul(1 << self.disk_failures.min(16)).min(longest);
+                self.disk_failures += 1;
+                self.retry_disk_at = Some(now.saturating_add(wait));
             }
             Err(error) => self.fail(error, told),
         }
@@ -413,7 +464,9 @@ impl Replica {
     /// Applies everything that was delivered, and goes on from there.
     fn apply_inbox(&mut self, now: u64, told: &mut Told, effects: &mut Vec<ReplicaEffect>) {
         let State::Open(document) = &mut self.state else { return };
-        for delivery in self.inbox.drain(..) {
+        while can_apply(&self.inbox, &self.storage, &mut self.journal)
+            && let Some(delivery) = self.inbox.pop_front()
+        {
             let delivered = match delivery {
                 Delivery::Welcome(marks) => {
                     document.welcomed(&marks);
@@ -430,6 +483,7 @@ impl Replica {
             };
             if let Err(error) = delivered {
                 self.sync.misfit(now, error, effects);
+                self.inbox.clear();
                 break;
             }
             if self.sync.applied(document.timeline().confirmed()) {
@@ -443,6 +497,7 @@ impl Replica {
             }
             self.commits_wait_until.get_or_insert(now.saturating_add(COMMITS_WAIT));
         }
+        self.inbox_wants_room = !self.inbox.is_empty();
     }
 
     fn hello(&self, token: String) -> Option<Hello> {
@@ -466,6 +521,8 @@ impl Replica {
 
     fn status(&self) -> Status {
         let (connection, connection_problem) = self.sync.connection();
+        let shortage = self.journal.shortage();
+        let lack = shortage.map(|(error, _)| Problem::from(error.clone()));
         let mut status = Status {
             ready: false,
             lsn: Lsn(0),
@@ -475,11 +532,12 @@ impl Replica {
             connection,
             connection_problem,
             storage: Storage {
-                reason: [&self.storage.reason, &self.damage, &self.rung]
+                reason: [&self.storage.reason, &lack, &self.damage, &self.rung]
                     .into_iter()
                     .flatten()
                     .next()
                     .cloned(),
+                shortage: shortage.map(|(_, shortage)| shortage),
                 ..self.storage
             },
             rejections: Vec::new(),
@@ -498,4 +556,10 @@ impl Replica {
         }
         status
     }
+}
+
+/// Whether the first of what was delivered can be applied; while no disk answers, room is no question.
+fn can_apply(inbox: &VecDeque<Delivery>, storage: &Storage, journal: &mut Journal) -> bool {
+    let Some(delivery) = inbox.front() else { return false };
+    storage.kind == StorageKind::None || journal.has_room(delivery.size())
 }

@@ -2,7 +2,10 @@
 
 use offprint_protocol::message::{CatchUp, ClientMessage, Hello, PROTOCOL_VERSION, ServerMessage, Welcome};
 use offprint_protocol::rpc::{Connection, Problem};
-use offprint_protocol::{Code, CommitBatch, Decode, Encode, Error, JournalId, Mark, MutationSeq, Rollup};
+use offprint_protocol::{
+    Code, Commit, CommitBatch, Decode, Encode, Error, JournalId, Mark, MutationSeq, Outcome, PagePatch,
+    Rejection, Rollup, Touched,
+};
 
 use crate::entropy::Entropy;
 use crate::host::ReplicaEffect;
@@ -28,10 +31,40 @@ pub(crate) enum Delivery {
     Rollup { journal: JournalId, parts: Vec<Rollup> },
 }
 
+impl Delivery {
+    /// About how many bytes it takes in the log, and not less. What replaces everything takes a base instead.
+    pub(crate) fn size(&self) -> u64 {
+        let outcomes = |outcomes: &[Outcome]| {
+            let rejection = |one: &Rejection| 64 + one.name.len() + one.code.len() + one.message.len();
+            let bytes = |one: &Outcome| 64 + one.rejections.iter().map(rejection).sum::<usize>();
+            outcomes.iter().map(bytes).sum::<usize>()
+        };
+        let pages = |pages: &[PagePatch]| pages.iter().map(|one| 16 + one.bytes.len()).sum::<usize>();
+        let touched = |touched: &Touched| match touched {
+            Touched::All => 0,
+            Touched::Tables(tables) => tables.iter().map(|name| 8 + name.len()).sum(),
+        };
+        let commit = |one: &Commit| 64 + touched(&one.touched) + pages(&one.pages);
+        let bytes = match self {
+            Delivery::Welcome(_) | Delivery::OfferWanted => 0,
+            Delivery::Commits(batch) => {
+                outcomes(&batch.outcomes) + batch.commits.iter().map(commit).sum::<usize>()
+            }
+            Delivery::Rollup { parts, .. } if parts.iter().any(|part| part.from.0 == 0) => 0,
+            Delivery::Rollup { parts, .. } => {
+                parts.iter().map(|part| 128 + outcomes(&part.outcomes) + pages(&part.pages)).sum()
+            }
+        };
+        bytes as u64 + 64
+    }
+}
+
 #[derive(Debug)]
 enum State {
     /// No server was named, or the document is not ready.
     Off,
+    /// There is no room for what the server has to say.
+    Paused,
     /// Waiting until this time before the next attempt.
     Waiting { until: u64 },
     /// The socket is being opened.
@@ -80,7 +113,7 @@ impl Sync {
     pub(crate) fn connection(&self) -> (Connection, Option<Problem>) {
         let connection = match self.state {
             State::Off => Connection::None,
-            State::Waiting { .. } => Connection::Offline,
+            State::Waiting { .. } | State::Paused => Connection::Offline,
             State::Opening if self.attempts > 0 => Connection::Offline,
             State::Opening | State::Greeting | State::CatchingUp { .. } => Connection::Connecting,
             State::Online { .. } => Connection::Online,
@@ -146,7 +179,7 @@ impl Sync {
     ) -> Result<Vec<Delivery>, Error> {
         match (&self.state, message) {
             // Frames of a session that was given up may still arrive.
-            (State::Off | State::Waiting { .. } | State::Opening, _) => Ok(Vec::new()),
+            (State::Off | State::Paused | State::Waiting { .. } | State::Opening, _) => Ok(Vec::new()),
             (_, ServerMessage::Refused { code, message }) => {
                 self.give_up(now, Problem { code, message }, effects);
                 Ok(Vec::new())
@@ -242,13 +275,33 @@ impl Sync {
 
     /// The socket is closed, or could not be opened.
     pub(crate) fn closed(&mut self, now: u64, problem: Option<Problem>) {
-        if matches!(self.state, State::Off | State::Waiting { .. }) {
+        if matches!(self.state, State::Off | State::Paused | State::Waiting { .. }) {
             return;
         }
         if problem.is_some() {
             self.problem = problem;
         }
         self.back_off(now);
+    }
+
+    /// Leaves the server until [`Sync::resume`].
+    pub(crate) fn pause(&mut self, problem: Problem, effects: &mut Vec<ReplicaEffect>) {
+        if matches!(self.state, State::Off | State::Paused) {
+            return;
+        }
+        effects.push(ReplicaEffect::Disconnect);
+        self.parts.clear();
+        self.problem = Some(problem);
+        self.state = State::Paused;
+    }
+
+    /// Comes back to the server, if it was left.
+    pub(crate) fn resume(&mut self, effects: &mut Vec<ReplicaEffect>) {
+        if matches!(self.state, State::Paused) {
+            self.problem = None;
+            self.state = State::Opening;
+            effects.push(ReplicaEffect::Connect);
+        }
     }
 
     /// Closes the socket and tries again later.
@@ -286,7 +339,7 @@ impl Sync {
     /// When [`Sync::tick`] has something to do next.
     pub(crate) fn due(&self) -> Option<u64> {
         match self.state {
-            State::Off | State::Opening => None,
+            State::Off | State::Paused | State::Opening => None,
             State::Waiting { until } => Some(until),
             _ => Some(self.heard.saturating_add(if self.asked { 2 * SILENCE } else { SILENCE })),
         }

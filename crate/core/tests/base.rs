@@ -7,7 +7,7 @@ use offprint_core::disk::{DiskOp, FileName};
 use offprint_core::disk_memory::DiskMemory;
 use offprint_core::head::{Head, HeadBytes, Place};
 use offprint_core::image::Image;
-use offprint_core::journal::{Journal, Role};
+use offprint_core::journal::{Journal, Role, Ticket};
 use offprint_core::record::Record;
 use offprint_protocol::{Code, MutationSeq, PAGE_SIZE, PageNo};
 use storage::{Device, journal, recover, settle};
@@ -41,7 +41,7 @@ fn settle_in_slices(device: &mut Device) -> usize {
             DiskOp::Write { bytes, .. } => bytes.len(),
             _ => 0,
         });
-        assert!(written.sum::<usize>() <= 9 << 20);
+        assert!(written.sum::<usize>() <= 5 << 18);
         let flushed = batch.ops.iter().position(|op| matches!(op, DiskOp::Flush { file: FileName::Head }));
         let base = batch.ops.iter().rposition(
             |op| matches!(op, DiskOp::Write { file, .. } if [FileName::Base0, FileName::Base1].contains(file)),
@@ -65,6 +65,7 @@ fn a_large_document_is_written_in_slices_and_read_back() {
     device.settle().unwrap();
     // More than a quarter of base changes: base catches up after the checkpoint.
     device.commits(3, 700);
+    device.settle().unwrap();
     device.checkpoint();
     device.mutate(10);
     assert!(settle_in_slices(&mut device) > 2);
@@ -95,6 +96,91 @@ fn appends_go_on_while_base_catches_up() {
     }
     device.settle().unwrap();
     assert!(base_is(&device.disk, &device.states[2].image) || base_is(&device.disk, &device.now.image));
+}
+
+/// Appends until everything is settled, and checks that no append waits for more than one slice of something else.
+fn append_until_settled(device: &mut Device, append: impl Fn(&mut Device) -> Ticket) -> usize {
+    let mut waits = 0;
+    while !device.journal.is_settled() && waits < 100 {
+        let ticket = append(device);
+        let mut batches = 0;
+        while device.journal.recorded() < ticket {
+            device.step().unwrap();
+            batches += 1;
+        }
+        assert!(batches <= 3, "{batches}");
+        waits += 1;
+    }
+    waits
+}
+
+#[test]
+fn mutations_are_durable_while_another_history_is_written() {
+    let mut device = Device::new(Role::Replica, 27);
+    device.settle().unwrap();
+    device.reset(4);
+    device.settle().unwrap();
+    let before = device.journal.durable();
+    device.reset(2_000);
+    assert!(append_until_settled(&mut device, |device| device.mutate(10)) > 6);
+    assert!(device.journal.durable() > before);
+    device.disk.crash();
+    device.reopen();
+    device.settle().unwrap();
+    assert!(device.now.pending.len() > 6 && base_is(&device.disk, &device.now.image));
+}
+
+#[test]
+fn a_primary_commits_while_a_large_rollup_is_written() {
+    let mut device = Device::new(Role::Primary, 28);
+    device.settle().unwrap();
+    for _ in 0..30 {
+        device.commits(1, 400);
+    }
+    device.settle().unwrap();
+    device.checkpoint();
+    let waits = append_until_settled(&mut device, |device| {
+        device.commits(1, 1);
+        Ticket(device.states.len() as u64 - 1)
+    });
+    assert!(waits > 3, "{waits}");
+    device.disk.crash();
+    device.reopen();
+    device.settle().unwrap();
+}
+
+#[test]
+fn mutations_made_during_an_opening_survive_a_crash_at_any_of_its_operations() {
+    let life = |fail_at: Option<u64>| {
+        let mut device = Device::new(Role::Replica, 29);
+        device.settle().unwrap();
+        device.reset(30);
+        device.mutate(10);
+        device.settle().unwrap();
+        let first = device.disk.ops();
+        if let Some(op) = fail_at {
+            device.disk.fail_at(first + op);
+        }
+        device.reset(700);
+        for step in 0..40 {
+            device.mutate(10);
+            if step == 9 {
+                device.checkpoint();
+            }
+            if device.step().is_err() {
+                device.disk.crash();
+                device.reopen();
+                device.settle().unwrap();
+                break;
+            }
+        }
+        (device.disk.ops() - first, device.disk.faults())
+    };
+    let (ops, _) = life(None);
+    println!("{ops} operations");
+    for op in 0..ops {
+        assert_eq!(life(Some(op)).1.crashes, 1, "operation {op}");
+    }
 }
 
 #[test]

@@ -199,6 +199,8 @@ fn rollup_and_reset() -> Vec<Step> {
 
 fn recovery(role: Role) -> Vec<Step> {
     let mut steps = start(role, 5000);
+    // A primary whose first head is not there begins another history.
+    steps.push(Step::Settle);
     for cut in [Cut::Any, Cut::Torn, Cut::First, Cut::Keep, Cut::Drop] {
         steps.extend([
             mutate(role, 2, 30),

@@ -279,6 +279,21 @@ pub struct Storage {
     pub reason: Option<Problem>,
     /// Whether the browser promised not to clear this origin's storage by itself; null while nobody knows.
     pub persisted: Option<bool>,
+    /// What a lack of room on the device has led to; `reason` (code `quota`) says more. It ends by itself.
+    pub shortage: Option<Shortage>,
+}
+
+/// What a document does without while the device has no room for it; each includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[serde(rename_all = "camelCase")]
+pub enum Shortage {
+    /// Nothing yet: its files are arranged anew, and spare space is given up.
+    Reorganising,
+    /// Commits from the server; mutations are still recorded.
+    NotPulling,
+    /// New mutations: they fail with `quota`. Those that were accepted wait.
+    ReadOnly,
 }
 
 /// The kinds of disk.

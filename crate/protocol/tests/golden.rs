@@ -311,7 +311,13 @@ fn the_rpc_messages_in_the_document_are_what_this_build_says() {
         progress: None,
         connection: rpc::Connection::Online,
         connection_problem: None,
-        storage: Storage { kind: StorageKind::Opfs, durable: true, reason: None, persisted: None },
+        storage: Storage {
+            kind: StorageKind::Opfs,
+            durable: true,
+            reason: None,
+            persisted: None,
+            shortage: None,
+        },
         rejections: vec![],
     };
     let problem: rpc::Problem = Error::new(Code::UnknownMutator, "no mutator is named \"ad\"").into();

@@ -200,6 +200,12 @@ impl Client {
         }
     }
 
+    /// Time passes, and what was to be done by then is done.
+    pub fn pass(&mut self, milliseconds: u64) {
+        self.now += milliseconds;
+        self.tell(ReplicaInput::Wake);
+    }
+
     pub fn now(&self) -> u64 {
         self.now
     }

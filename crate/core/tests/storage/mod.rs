@@ -10,8 +10,8 @@ use offprint_core::journal::{Identity, Journal, JournalConfig, Recovered, Role, 
 use offprint_core::ledger::Ledger;
 use offprint_core::record::{PendingMutation, Record};
 use offprint_protocol::{
-    Argument, CommitBatch, DocumentId, Epoch, Error, JournalId, Mark, Mutation, MutationSeq, Outcome, Page,
-    PageNo, Rejection, RequestNo, Rollup, TabId, TimelineHash, Touched, Value,
+    Argument, Code, CommitBatch, DocumentId, Epoch, Error, JournalId, Mark, Mutation, MutationSeq, Outcome,
+    Page, PageNo, Rejection, RequestNo, Rollup, TabId, TimelineHash, Touched, Value,
 };
 
 pub struct Random(u64);
@@ -54,6 +54,11 @@ pub struct Device {
     pub identity: Option<Identity>,
     /// What is true after each ticket of this life; the first is what was true before it.
     pub states: Vec<State>,
+    /// What the old log says after each ticket, while a new one is written; else the same as `states`.
+    pub shadows: Vec<State>,
+    shadow: State,
+    /// The ticket of the opening that is under way.
+    opening: Option<Ticket>,
     /// The highest epoch that was durable.
     pub durable_epoch: Epoch,
     pub ever_durable: bool,
@@ -102,6 +107,9 @@ impl Device {
             random: Random::new(seed),
             identity: None,
             states: vec![nothing.clone()],
+            shadows: vec![nothing.clone()],
+            shadow: nothing.clone(),
+            opening: None,
             durable_epoch: Epoch(0),
             ever_durable: false,
             now: nothing,
@@ -126,9 +134,17 @@ impl Device {
         if let Some(recovered) = recovered? {
             self.opened(recovered);
         }
-        if self.journal.durable() >= Journal::OPENED {
+        let durable = self.journal.durable();
+        if durable >= Journal::OPENED {
             self.ever_durable = true;
             self.durable_epoch = self.identity.expect("opened").epoch;
+        }
+        if self.opening.is_some_and(|ticket| ticket <= durable) {
+            // The new log counts.
+            self.opening = None;
+            self.shadow = self.now.clone();
+            let from = durable.0 as usize;
+            self.shadows[from..].clone_from_slice(&self.states[from..]);
         }
         Ok(true)
     }
@@ -140,16 +156,44 @@ impl Device {
         Ok(())
     }
 
+    /// Runs one batch; nothing if there is none.
+    pub fn step_if_any(&mut self) -> Option<Result<(), Error>> {
+        match self.step() {
+            Ok(true) => Some(Ok(())),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// Runs what there is room for, and checkpoints when the journal wants it. Gives how often there was no room.
+    pub fn struggle(&mut self) -> u64 {
+        let mut full = 0;
+        loop {
+            match self.step() {
+                Ok(true) => {}
+                Ok(false) => return full,
+                Err(error) => {
+                    assert_eq!(error.code, Code::Quota, "{:#?}", self.log);
+                    // What only overwrites does not fail for want of room.
+                    assert!(self.journal.unanswered().is_none(), "{:#?}", self.log);
+                    full += 1;
+                }
+            }
+            if self.is_open && self.journal.wants_checkpoint() {
+                self.checkpoint();
+            }
+        }
+    }
+
     /// Another life on the same disk, which may have crashed before.
     pub fn reopen(&mut self) {
-        self.log.push(format!(
-            "reopen with {:?} of {} durable",
-            self.journal.durable(),
-            self.states.len() - 1
-        ));
-        let durable = self.journal.durable().0 as usize;
+        let (durable, recorded) = (self.journal.durable(), self.journal.recorded());
+        self.log.push(format!("reopen with {durable:?}, {recorded:?} of {}", self.states.len() - 1));
+        assert!(durable <= recorded);
         // What an unanswered batch may have left behind counts as well.
-        self.states.drain(..durable.min(self.states.len() - 1));
+        let from = (recorded.0 as usize).min(self.states.len() - 1);
+        self.states.drain(..from);
+        self.states.extend(self.shadows.drain(..).skip(from));
         self.lives += 1;
         self.is_open = false;
         self.journal = journal(self.role, self.lives);
@@ -176,17 +220,29 @@ impl Device {
         self.identity = Some(identity);
         self.now = found.clone();
         // The open itself is a ticket.
-        self.states = vec![found.clone(), found];
+        self.states = vec![found.clone(), found.clone()];
+        self.shadows = self.states.clone();
+        self.shadow = found;
+        self.opening = Some(Journal::OPENED);
         self.log.push(format!("opened {:?}", identity.epoch));
     }
 
     fn note(&mut self, ticket: Ticket, what: String) {
         self.log.push(format!("{ticket:?} {what}"));
         self.states.push(self.now.clone());
+        if self.opening.is_none() || self.role == Role::Primary {
+            self.shadow = self.now.clone();
+        }
+        self.shadows.push(self.shadow.clone());
         assert_eq!(ticket.0 as usize, self.states.len() - 1, "{:#?}", self.log);
     }
 
     pub fn mutate(&mut self, bytes: usize) -> Ticket {
+        self.try_mutate(bytes).unwrap()
+    }
+
+    /// Fails if the journal refuses it, and then nothing has happened.
+    pub fn try_mutate(&mut self, bytes: usize) -> Result<Ticket, Error> {
         let me = self.identity.expect("open");
         let last =
             self.now.pending.last().map_or(self.now.ledger.through(me.client).seq, |last| last.mutation.seq);
@@ -203,11 +259,14 @@ impl Device {
                 args: vec![Argument { name: "title".into(), value }],
             },
         };
-        let ticket = self.journal.append(&Record::Mutation(pending.clone())).unwrap();
+        let ticket = self.journal.append(&Record::Mutation(pending.clone()))?;
         let what = format!("mutate {}", pending.mutation.seq);
+        if self.journal.durable() >= Journal::OPENED {
+            self.shadow.pending.push(pending.clone());
+        }
         self.now.pending.push(pending);
         self.note(ticket, what);
-        ticket
+        Ok(ticket)
     }
 
     /// A transaction's worth of changed pages on top of `image`.
@@ -278,6 +337,18 @@ impl Device {
         self.note(ticket, format!("commits up to {}", self.now.image.lsn()));
     }
 
+    /// The primary has taken everything, and nothing came of it.
+    pub fn confirm_all(&mut self) {
+        let client = self.identity.expect("open").client;
+        let Some(last) = self.now.pending.last() else { return };
+        let through = Mark { seq: seq(last), hash: TimelineHash(seq(last).0) };
+        let outcomes = vec![Outcome { client, through, rejections: Vec::new() }];
+        self.decide(&outcomes);
+        let ticket =
+            self.journal.append(&Record::Commits(CommitBatch { outcomes, commits: Vec::new() })).unwrap();
+        self.note(ticket, "confirm all".into());
+    }
+
     pub fn rollup(&mut self) {
         let Some(position) = self.now.image.position() else { return };
         let mut image = self.now.image.clone();
@@ -315,6 +386,7 @@ impl Device {
     pub fn checkpoint(&mut self) {
         let State { image, pending, ledger } = &self.now;
         let ticket = self.journal.checkpoint(image, ledger, pending);
+        self.opening = Some(ticket);
         self.note(ticket, "checkpoint".into());
     }
 
@@ -329,6 +401,7 @@ impl Device {
         self.now.image = image;
         let State { image, pending, ledger } = &self.now;
         let ticket = self.journal.reset(image, ledger, pending);
+        self.opening = Some(ticket);
         self.note(ticket, "reset".into());
     }
 

@@ -152,7 +152,9 @@ impl Life {
     pub fn batch(&mut self, watch: &mut dyn Watch) -> Result<bool, Error> {
         loop {
             match self.try_batch(watch) {
-                Err(error) if self.retries && matches!(error.code, Code::Disk | Code::Quota) => {}
+                Err(error) if self.retries && matches!(error.code, Code::Disk | Code::Quota) => {
+                    self.journal.retry();
+                }
                 result => return result,
             }
         }
@@ -187,7 +189,7 @@ impl Life {
         if let Some(recovered) = self.journal.answer(answer)? {
             self.opened(&recovered);
         }
-        self.model.durable(self.journal.durable());
+        self.model.durable(self.journal.durable(), self.journal.recorded());
         Ok(true)
     }
 
@@ -282,6 +284,7 @@ impl Life {
             Step::Checkpoint => {
                 let State { image, pending, ledger } = self.model.now().clone();
                 let ticket = self.journal.checkpoint(&image, &ledger, &pending);
+                self.model.opening(ticket);
                 self.model.note(ticket, State { image, pending, ledger });
             }
             Step::Reset(sql) => self.reset(sql),
@@ -410,6 +413,7 @@ impl Life {
         image.apply_commit(&commit).unwrap();
         let State { pending, ledger, .. } = self.model.now().clone();
         let ticket = self.journal.reset(&image, &ledger, &pending);
+        self.model.opening(ticket);
         self.model.note(ticket, State { image, pending, ledger });
     }
 

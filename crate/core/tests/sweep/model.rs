@@ -23,6 +23,10 @@ pub struct Model {
     identity: Option<Identity>,
     /// Everything that was ever true, oldest first.
     history: Vec<Rc<State>>,
+    /// What the log that an opening will replace says meanwhile, beside `history`; else the same.
+    shadows: Vec<Rc<State>>,
+    /// The opening that is under way, and whether there is a log that it will replace.
+    opening: Option<(Ticket, bool)>,
     /// Where `Ticket(0)` of this life is in the history.
     start: usize,
     /// The first state that may still be found.
@@ -45,10 +49,13 @@ pub enum Verdict {
 impl Model {
     pub fn new(role: Role) -> Self {
         let nothing = State { image: Image::none(), pending: Vec::new(), ledger: Ledger::new() };
+        let nothing = Rc::new(nothing);
         Self {
             role,
             identity: None,
-            history: vec![Rc::new(nothing)],
+            history: vec![nothing.clone()],
+            shadows: vec![nothing],
+            opening: None,
             start: 0,
             floor: 0,
             durable_epoch: Epoch(0),
@@ -74,18 +81,48 @@ impl Model {
         self.history.len() - 1 - self.start
     }
 
+    /// `ticket`, which comes next, is an opening.
+    pub fn opening(&mut self, ticket: Ticket) {
+        let replaces = self.is_durable_here();
+        self.opening = Some((ticket, replaces));
+    }
+
+    /// Whether this life's first head is there.
+    fn is_durable_here(&self) -> bool {
+        self.opening.is_none_or(|(_, replaces)| replaces)
+    }
+
     /// `ticket` stands for this state and those before it.
     pub fn note(&mut self, ticket: Ticket, state: State) {
-        self.history.push(Rc::new(state));
+        let state = Rc::new(state);
+        let shadow = match self.opening {
+            Some((_, replaces)) if self.role == Role::Replica => {
+                let mut shadow = self.shadows.last().expect("a history has a beginning").clone();
+                let before = self.now().pending.len();
+                if replaces && let [mutation] = state.pending.get(before..).unwrap_or_default() {
+                    Rc::make_mut(&mut shadow).pending.push(mutation.clone());
+                }
+                shadow
+            }
+            _ => state.clone(),
+        };
+        self.shadows.push(shadow);
+        self.history.push(state);
         assert_eq!(self.start + ticket.0 as usize, self.history.len() - 1, "tickets have no gaps");
     }
 
-    /// Everything up to `ticket` is durable.
-    pub fn durable(&mut self, ticket: Ticket) {
+    /// Everything up to `ticket` is durable, and every mutation up to `recorded`.
+    pub fn durable(&mut self, ticket: Ticket, recorded: Ticket) {
+        assert!(ticket <= recorded);
         if ticket.0 > 0 {
-            self.floor = self.floor.max(self.start + ticket.0 as usize);
+            self.floor = self.floor.max(self.start + recorded.0 as usize);
             self.is_durable = true;
             self.durable_epoch = self.identity().epoch;
+        }
+        if self.opening.is_some_and(|(opening, _)| opening <= ticket) {
+            self.opening = None;
+            let from = self.start + ticket.0 as usize;
+            self.shadows[from..].clone_from_slice(&self.history[from..]);
         }
     }
 
@@ -140,7 +177,8 @@ impl Model {
             assert!(self.history.iter().any(mutations), "found {state:?}, which was never true");
             return Verdict::Earlier;
         }
-        let Some(at) = self.history.iter().rposition(|known| **known == state) else {
+        let last = |states: &[Rc<State>]| states.iter().rposition(|known| **known == state);
+        let Some(at) = last(&self.history).max(last(&self.shadows)) else {
             panic!(
                 "found {state:?}\nwhich was never true; from the durable one on: {:#?}",
                 &self.history[self.floor..]
@@ -181,7 +219,9 @@ impl Model {
         }
         self.identity = Some(found.identity);
         self.start = self.history.len();
-        self.history.extend([state.clone(), state]);
+        self.history.extend([state.clone(), state.clone()]);
+        self.shadows.extend([state.clone(), state]);
+        self.opening = Some((Ticket(1), false));
     }
 }
 

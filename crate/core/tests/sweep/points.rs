@@ -206,15 +206,15 @@ impl Watch for Throws {
 
 /// There is no room for anything that makes a file longer, at first.
 fn full_disk(plan: Plan, script: &[Step], report: &mut Report) {
-    let mut life = run(plan, script, true, report, &mut Full { batch: BatchNo(0), at: 0, tries: 0 });
+    let mut life = run(plan, script, true, report, &mut Full { last: None, tries: 0 });
     life.check_base();
     revive(&mut life);
     *report = life.report;
 }
 
 struct Full {
-    batch: BatchNo,
-    at: usize,
+    /// Which file was to grow, and where to: what finds no room comes back in another batch.
+    last: Option<(FileName, u64)>,
     tries: u8,
 }
 
@@ -224,8 +224,13 @@ impl Watch for Full {
         if !life.disk.grows(&batch.ops[at]) {
             return Ok(());
         }
-        if (self.batch, self.at) != (batch.no, at) {
-            *self = Self { batch: batch.no, at, tries: 0 };
+        let growth = match &batch.ops[at] {
+            DiskOp::Write { file, offset, bytes } => Some((*file, offset + bytes.len() as u64)),
+            DiskOp::Grow { file, to } => Some((*file, *to)),
+            _ => None,
+        };
+        if self.last != growth {
+            *self = Self { last: growth, tries: 0 };
         }
         if self.tries < 2 {
             self.tries += 1;

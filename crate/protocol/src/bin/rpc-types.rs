@@ -3,7 +3,8 @@
 use std::io::Write;
 
 use offprint_protocol::rpc::{
-    Connection, Problem, Progress, Reply, Request, Select, Status, Storage, StorageKind, TabEvent, TabRequest,
+    Connection, Problem, Progress, Reply, Request, Select, Shortage, Status, Storage, StorageKind, TabEvent,
+    TabRequest,
 };
 use offprint_protocol::{Code, Definition, Lsn, MutationSeq, MutatorSource, Rejection, RequestNo};
 use ts_rs::{Config, TS};
@@ -47,6 +48,7 @@ fn main() -> std::io::Result<()> {
     declare::<Connection>(&mut out, &config);
     declare::<Progress>(&mut out, &config);
     declare::<StorageKind>(&mut out, &config);
+    declare::<Shortage>(&mut out, &config);
     declare::<Storage>(&mut out, &config);
     declare::<Status>(&mut out, &config);
     declare::<TabEvent>(&mut out, &config);
