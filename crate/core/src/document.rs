@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use offprint_protocol::rpc::{Bytes, Progress, Reply, Request, Select, TabEvent};
 use offprint_protocol::{
-    Argument, Commit, CommitBatch, Error, JournalId, Mark, Mutation, MutationSeq, Outcome, Position,
+    Argument, Code, Commit, CommitBatch, Error, JournalId, Mark, Mutation, MutationSeq, Outcome, Position,
     Rejection, RequestNo, Rollup, TabId, Touched, Value,
 };
 
@@ -229,7 +229,8 @@ impl Document {
         journal: &mut Journal,
         told: &mut Told,
     ) {
-        let known = self.timeline.request(tab, no).or_else(|| self.ledger.answered(tab, no));
+        let known = self.timeline.request(tab, no);
+        let known = known.or_else(|| self.ledger.answered(tab, no).map(|answered| answered.seq));
         if let Some(seq) = known {
             return self.tell_again((tab, no), seq, told);
         }
@@ -281,6 +282,15 @@ impl Document {
         if !self.timeline.is_pending(seq) || self.is_own_primary() {
             told.push(match self.rejection_of(seq) {
                 Some(rejection) => (tab, TabEvent::Rejected { no, rejection: rejection.clone() }),
+                None if self.ledger.answered(tab, no).is_some_and(|answered| answered.dismissed) => {
+                    let rejection = Rejection {
+                        seq,
+                        name: String::new(),
+                        code: Code::Dismissed.as_str().to_owned(),
+                        message: "the mutation was rejected, and the app has dismissed that".to_owned(),
+                    };
+                    (tab, TabEvent::Rejected { no, rejection })
+                }
                 None => (tab, TabEvent::Confirmed { requests: vec![no] }),
             });
         }

@@ -47,6 +47,8 @@ pub struct Answered {
     pub request: RequestNo,
     /// The mutation.
     pub seq: MutationSeq,
+    /// Whether it was rejected and the app has dismissed that.
+    pub dismissed: bool,
 }
 
 /// A replica's ledger has one client, itself; a primary's has every client and no requests.
@@ -110,6 +112,9 @@ impl Ledger {
         if let Some(entry) = self.clients.get_mut(&client) {
             entry.rejections.retain(|rejection| rejection.seq != seq);
         }
+        for answered in self.answered.iter_mut().filter(|answered| answered.seq == seq) {
+            answered.dismissed = true;
+        }
     }
 
     /// On a primary: the client has received what was decided up to `through`.
@@ -124,14 +129,12 @@ impl Ledger {
         if self.answered.len() == ANSWERED_LIMIT {
             self.answered.pop_front();
         }
-        self.answered.push_back(Answered { tab, request, seq });
+        self.answered.push_back(Answered { tab, request, seq, dismissed: false });
     }
 
-    /// Which mutation a request made, if it is among the newest.
-    pub fn answered(&self, tab: TabId, request: RequestNo) -> Option<MutationSeq> {
-        let found =
-            self.answered.iter().rev().find(|answered| (answered.tab, answered.request) == (tab, request));
-        found.map(|answered| answered.seq)
+    /// What a request led to, if it is among the newest.
+    pub fn answered(&self, tab: TabId, request: RequestNo) -> Option<&Answered> {
+        self.answered.iter().rev().find(|answered| (answered.tab, answered.request) == (tab, request))
     }
 
     /// Takes over every client of `other`, replacing what was known of it, and its requests if it has any. The
@@ -179,13 +182,13 @@ impl Decode for ClientEntry {
 
 impl Encode for Answered {
     fn encode(&self, out: &mut Writer) {
-        out.put(&self.tab).put(&self.request).put(&self.seq);
+        out.put(&self.tab).put(&self.request).put(&self.seq).u8(u8::from(self.dismissed));
     }
 }
 
 impl Decode for Answered {
     fn decode(from: &mut Reader<'_>) -> Result<Self, Error> {
-        Ok(Self { tab: from.get()?, request: from.get()?, seq: from.get()? })
+        Ok(Self { tab: from.get()?, request: from.get()?, seq: from.get()?, dismissed: from.flag()? })
     }
 }
 
@@ -270,9 +273,10 @@ mod tests {
         for no in 1..=ANSWERED_LIMIT as u64 + 1 {
             ledger.answer(TabId([0; 16]), RequestNo(no), MutationSeq(no));
         }
-        assert_eq!(ledger.answered(TabId([0; 16]), RequestNo(1)), None);
-        assert_eq!(ledger.answered(TabId([0; 16]), RequestNo(2)), Some(MutationSeq(2)));
-        assert_eq!(ledger.answered(TabId([1; 16]), RequestNo(2)), None);
+        let seq = |tab, no| ledger.answered(TabId([tab; 16]), RequestNo(no)).map(|answered| answered.seq);
+        assert_eq!(seq(0, 1), None);
+        assert_eq!(seq(0, 2), Some(MutationSeq(2)));
+        assert_eq!(seq(1, 2), None);
         assert_eq!(Ledger::from_bytes(&ledger.to_bytes()).unwrap(), ledger);
     }
 }

@@ -536,3 +536,19 @@ fn files_that_go_while_they_are_read_are_read_from_the_start() {
     let status = client.status();
     assert_eq!((status.ready, status.pending, status.storage.reason), (true, 0, None));
 }
+
+#[test]
+fn a_request_whose_rejection_was_dismissed_is_not_answered_as_confirmed() {
+    let (mut server, mut one, mut two) = (Server::new(1), Client::new(2), Client::new(3));
+    one.ask(add("milk"));
+    let no = two.ask(add("milk"));
+    sync(&mut server, &mut [&mut one, &mut two]);
+    let seq = two.status().rejections[0].seq;
+    two.ask(Request::Dismiss { seq });
+    for _ in 0..2 {
+        // From the records, then from the opening of the next log.
+        two = two.reopen();
+        two.ask_again(no, add("milk"));
+        assert_eq!(two.told(no), ["applied", "durable", "rejected dismissed"]);
+    }
+}

@@ -10,7 +10,7 @@ use offprint_core::aside::entries;
 use offprint_core::disk::FileName;
 use offprint_core::disk_memory::DiskMemory;
 use offprint_core::head::{BaseInfo, Head, HeadBytes, Identity, Origin, Place, Role, Side};
-use offprint_core::ledger::{ClientEntry, Ledger};
+use offprint_core::ledger::{Answered, ClientEntry, Ledger};
 use offprint_core::log::{Chain, LOG_GROWTH, LOG_HEADER_LEN, LogReader};
 use offprint_core::record::{PendingMutation, Record};
 use offprint_protocol::page::PatchBytes;
@@ -237,8 +237,10 @@ fn a_document_written_long_ago_opens() {
     assert_eq!(found.pending, [mutation(6)]);
     assert_eq!((found.ledger.through(ME), found.ledger.rejections(ME)), (mark(5), &[][..]));
     let tab = TabId([0x55; 16]);
-    assert_eq!(found.ledger.answered(tab, RequestNo(7)), Some(MutationSeq(4)));
-    assert_eq!(found.ledger.answered(tab, RequestNo(8)), Some(MutationSeq(5)));
+    let answer =
+        |no, seq, dismissed| Answered { tab, request: RequestNo(no), seq: MutationSeq(seq), dismissed };
+    assert_eq!(found.ledger.answered(tab, RequestNo(7)), Some(&answer(7, 4, true)));
+    assert_eq!(found.ledger.answered(tab, RequestNo(8)), Some(&answer(8, 5, false)));
     storage::settle(&mut journal, &mut disk);
     let again = storage::recover(&mut storage::journal(Role::Replica, 10), &mut disk).unwrap();
     assert_eq!((again.image, again.pending, again.ledger), (found.image, found.pending, found.ledger));

@@ -62,6 +62,8 @@ codes! {
     HistoryMismatch = "history_mismatch",
     /// The server's document and the device's have different histories.
     Diverged = "diverged",
+    /// A request is repeated whose mutation was rejected, which the app has dismissed since.
+    Dismissed = "dismissed",
     /// Bytes on the device fail their check.
     Corrupt = "corrupt",
     /// Files on the device are of a newer format than this build knows.
