@@ -52,8 +52,8 @@ pub struct Primary {
     sessions: BTreeMap<SessionNo, Session>,
     /// Sessions that said hello while a commit was being flushed or the files were being read.
     greeting: VecDeque<(SessionNo, Hello)>,
-    /// Sessions that were asked for their own history.
-    offers: BTreeMap<SessionNo, Offer>,
+    /// The session that was asked for its own history.
+    offer: Option<Offer>,
     asks: Asks,
 }
 
@@ -109,14 +109,14 @@ impl Primary {
             open: None,
             sessions: BTreeMap::new(),
             greeting: VecDeque::new(),
-            offers: BTreeMap::new(),
+            offer: None,
             asks: Asks::default(),
         })
     }
 
     /// Whether nothing waits for the disk and nobody is connected.
     pub fn is_idle(&self) -> bool {
-        self.sessions.is_empty() && self.greeting.is_empty() && self.offers.is_empty() && self.is_settled()
+        self.sessions.is_empty() && self.greeting.is_empty() && self.offer.is_none() && self.is_settled()
     }
 
     /// Whether nothing waits for the disk.
@@ -152,7 +152,7 @@ impl Primary {
                 }
                 PrimaryInput::SessionClosed { session } => {
                     self.sessions.remove(&session);
-                    self.offers.remove(&session);
+                    self.end_offer(session);
                     self.greeting.retain(|(other, _)| *other != session);
                 }
                 PrimaryInput::Disk(answer) => {
@@ -299,7 +299,7 @@ impl Primary {
         let Some(session) = self.sessions.get_mut(&no) else {
             // A session that was refused or replaced may still have frames under way.
             let greets = self.greeting.iter().any(|(greeting, _)| *greeting == no);
-            return match greets || self.offers.contains_key(&no) {
+            return match greets || self.offer.as_ref().is_some_and(|offer| offer.session == no) {
                 true => Err(Error::new(Code::BadState, "a message came before the welcome")),
                 false => Ok(()),
             };
@@ -397,7 +397,7 @@ impl Primary {
 
     fn refuse(&mut self, session: SessionNo, error: Error, effects: &mut Vec<PrimaryEffect>) {
         self.sessions.remove(&session);
-        self.offers.remove(&session);
+        self.end_offer(session);
         let message = ServerMessage::Refused { code: error.code.as_str().to_owned(), message: error.message };
         effects.push(PrimaryEffect::Send { session, frame: message.to_bytes() });
         effects.push(PrimaryEffect::Close { session });

@@ -126,6 +126,8 @@ fn of_two_devices_that_offer_the_first_wins_and_the_second_loses_nothing() {
     let mut server = Server::new(1);
     let (mut one, mut two) = (local(2).reopen_with(true), local(3).reopen_with(true));
     sync(&mut server, &mut [&mut one, &mut two]);
+    assert_eq!(two.status().connection_problem.map(|problem| problem.code), Some("limit".into()));
+    reconnect(&mut server, &mut two);
     assert_eq!((one.status().connection, one.status().local), (Connection::Online, false));
     assert!(two.status().local);
     assert_eq!(two.status().connection_problem.map(|problem| problem.code), Some("diverged".into()));

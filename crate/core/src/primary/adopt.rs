@@ -13,6 +13,7 @@ const PAGES: usize = 1 << 18;
 
 /// What a client that was asked for its history has sent of it.
 pub(super) struct Offer {
+    pub(super) session: SessionNo,
     hello: Hello,
     parts: Vec<Rollup>,
     pages: usize,
@@ -37,7 +38,10 @@ impl Primary {
             let what = "the document on the server has another history than the one on the device";
             return Err(Error::new(Code::Diverged, what));
         }
-        self.offers.insert(session, Offer { hello: hello.clone(), parts: Vec::new(), pages: 0 });
+        if self.offer.is_some() {
+            return Err(Error::new(Code::Limit, "another device is offering its history; try again"));
+        }
+        self.offer = Some(Offer { session, hello: hello.clone(), parts: Vec::new(), pages: 0 });
         let welcome = Welcome {
             version: PROTOCOL_VERSION,
             journal: theirs.journal,
@@ -55,7 +59,7 @@ impl Primary {
         part: Rollup,
         effects: &mut Vec<PrimaryEffect>,
     ) -> Result<(), Error> {
-        let Some(offer) = self.offers.get_mut(&session) else {
+        let Some(offer) = self.offer.as_mut().filter(|offer| offer.session == session) else {
             return Err(Error::new(Code::BadState, "an offer that was not asked for"));
         };
         offer.pages += part.pages.len();
@@ -64,16 +68,20 @@ impl Primary {
         }
         let is_last = part.last;
         offer.parts.push(part);
-        if is_last && let Some(offer) = self.offers.remove(&session) {
-            self.adopt(session, offer, effects)?;
+        if is_last && let Some(offer) = self.offer.take() {
+            self.adopt(offer, effects)?;
         }
         Ok(())
     }
 
+    /// A session that was asked for its history has ended.
+    pub(super) fn end_offer(&mut self, session: SessionNo) {
+        self.offer.take_if(|offer| offer.session == session);
+    }
+
     fn adopt(
         &mut self,
-        session: SessionNo,
-        Offer { hello, parts, .. }: Offer,
+        Offer { session, hello, parts, .. }: Offer,
         effects: &mut Vec<PrimaryEffect>,
     ) -> Result<(), Error> {
         let open = self.open.as_mut().expect("BUG: an offer before the files are read");
