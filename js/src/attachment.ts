@@ -9,7 +9,7 @@ import type { Hello, HubMessage, TabMessage } from "../../worker/src/rpc.ts";
 import { DiskLender } from "./disk-lender.ts";
 import { OffprintError } from "./error.ts";
 import { HubLink } from "./hub-link.ts";
-import { holdLock } from "./lock.ts";
+import { TabLock } from "./lock.ts";
 import { isVisible, watchPage } from "./page-life.ts";
 import { Requests } from "./requests.ts";
 import type { AnyRow } from "./sql.ts";
@@ -79,7 +79,7 @@ const within = (limit: number, promise: Promise<unknown>) =>
 export class Attachment {
   readonly #settings: AttachmentSettings;
   readonly #tab = randomTabId();
-  readonly #lock = `offprint|tab|${this.#tab}`;
+  readonly #lock = new TabLock(this.#tab);
   readonly #link: HubLink;
   readonly #lender: DiskLender;
   readonly #requests: Requests;
@@ -92,7 +92,6 @@ export class Attachment {
   #takesServers = false;
   #closed: OffprintError | undefined;
   #closing: Promise<void> | undefined;
-  #releaseLock: (() => void) | undefined;
   #farewell: (() => void) | undefined;
 
   constructor(settings: AttachmentSettings) {
@@ -102,6 +101,8 @@ export class Attachment {
       hello: () => this.#hello(),
       retell: () => this.#retell(),
       take: (message) => this.#take(message),
+      locks: () => this.#lock.manager,
+      renew: () => this.#lock.renew(),
       gone: () => this.#hubGone(),
       failed: (error) => this.#fail(error),
     });
@@ -112,12 +113,8 @@ export class Attachment {
 
   /** Attaches; the first hub is called once this tab's own lock is held, which is how a hub sees it die. */
   async start(): Promise<void> {
-    const release = await holdLock(this.#lock);
-    if (this.#closed) {
-      release();
-      return;
-    }
-    this.#releaseLock = release;
+    await this.#lock.hold();
+    if (this.#closed) return;
     watchPage(
       {
         sleep: () => this.#sleep(),
@@ -218,7 +215,7 @@ export class Attachment {
     this.#life.abort();
     this.#lender.stop();
     this.#link.close();
-    this.#releaseLock?.();
+    this.#lock.release();
     this.#requests.close(error);
     this.#subscriptions.close(tell);
     const { code, message } = error;
@@ -242,7 +239,7 @@ export class Attachment {
     return {
       rpc: [RPC, RPC],
       tab: this.#tab,
-      lock: this.#lock,
+      lock: this.#lock.name,
       document,
       definition,
       server,
@@ -268,6 +265,7 @@ export class Attachment {
 
   #take(message: HubMessage): void {
     if (message === "gone") this.#farewell?.();
+    else if (message === "endDisk") this.#lender.stop();
     else if ("refused" in message) this.#fail(OffprintError.from(message.refused));
     else if ("lend" in message) this.#lender.lend(message.lend.loan);
     else if ("askToken" in message) this.#giveToken(message.askToken.ask);

@@ -20,6 +20,10 @@ export type HubLinkHandlers = {
   /** Posts what a hub that knows nothing of this tab has to be told. */
   retell: () => void;
   take: (message: HubMessage) => void;
+  /** Where the hub's lock is looked for. */
+  locks: () => LockManager;
+  /** A hub died as soon as it was there: perhaps it does not see this tab's lock, nor this tab its. */
+  renew: () => Promise<void>;
   /** The hub is gone; another is being called. */
   gone: () => void;
   /** No hub can be had. */
@@ -119,7 +123,7 @@ export class HubLink {
     this.#everHere = true;
     this.#patience = PATIENCE.first;
     this.#hereSince = performance.now();
-    whenFree(lock, connection.signal, () => this.#died());
+    whenFree(this.#handlers.locks(), lock, connection.signal, () => this.#died());
   }
 
   #died(): void {
@@ -128,8 +132,12 @@ export class HubLink {
     this.#disconnect();
     this.#handlers.gone();
     const pause = this.#shortLives < 2 ? 0 : Math.min(50 * 2 ** this.#shortLives, LONGEST_PAUSE);
-    if (pause === 0) this.connect();
-    else this.#timer = setTimeout(() => this.connect(), pause);
+    const again = () => {
+      if (pause === 0) this.connect();
+      else this.#timer = setTimeout(() => this.connect(), pause);
+    };
+    if (this.#shortLives === 0) again();
+    else this.#handlers.renew().then(again, again);
   }
 
   /** The port may have landed in a worker that is ending, which says nothing. */

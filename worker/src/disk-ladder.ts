@@ -46,8 +46,8 @@ export class DiskLadder {
   #looking = false;
   /** Whether the core was given files once. */
   #used = false;
-  /** Whether the core was told that they are gone, and was given none since. */
-  #gone = false;
+  /** Whether they were gone once. */
+  #cleared = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #pending = 0;
   #noteTimer: ReturnType<typeof setTimeout> | undefined;
@@ -76,9 +76,14 @@ export class DiskLadder {
     this.#rung?.give(batch);
   }
 
-  /** Sees whether the files are still there. */
+  /** Sees whether the browser still has the registry: it goes with the files. */
   check(): void {
-    if (this.#rung instanceof DiskLink) this.#rung.check();
+    const registry = this.#registry;
+    registry
+      ?.then((open) => open.find(this.#document))
+      .catch(() => {
+        if (this.#registry === registry) this.#closed();
+      });
   }
 
   /** Notes for `listDocuments` how many mutations are pending. */
@@ -134,8 +139,11 @@ export class DiskLadder {
 
   #closed(): void {
     this.#registry = undefined;
+    this.#place = undefined;
     if (this.#ended) return;
-    this.check();
+    this.link?.doubt(
+      problem("storage_cleared", "the site's data may have been cleared; looking what is left"),
+    );
     setTimeout(() => {
       if (!this.#ended) this.#open().catch(() => undefined);
     }, PAUSE);
@@ -166,7 +174,7 @@ export class DiskLadder {
     clearTimeout(this.#noteTimer);
     this.#noteTimer = undefined;
     const change = { definition: this.#definition, pending: this.#pending, used: Date.now() };
-    this.#registry?.then((registry) => registry.note(this.#document, change)).catch(() => undefined);
+    this.#registry?.then((registry) => registry.note(this.#document, change)).catch(() => this.check());
   }
 
   #opfs(): DiskLink {
@@ -176,9 +184,9 @@ export class DiskLadder {
       ready: (empty) => this.#ready("opfs", true, empty, null),
       answer: (answer) => this.#handlers.input({ disk: answer }),
       lost: (why) => this.#lost(why),
-      gone: () => this.#filesGone(),
+      failed: (why) => this.#unavailable(why),
       absent: (why) => {
-        if (this.#place === "opfs" || this.#holds) {
+        if (this.#place === "opfs" || this.#used) {
           const what = `document ${this.#document} is in the private file system, which is not here now`;
           this.#unavailable(problem("storage_unavailable", `${what}: ${why.message}`));
         } else if (this.#blind) this.#memory(`${why.message}; ${this.#blind.message}`);
@@ -201,7 +209,7 @@ export class DiskLadder {
       },
       absent: (why) => {
         const where = `document ${this.#document} is in IndexedDB, which does not open: ${why.message}`;
-        if (this.#place === "indexedDb" || this.#holds || why.code === "quota") {
+        if (this.#place === "indexedDb" || this.#used || why.code === "quota") {
           this.#unavailable({ ...why, message: where });
         } else this.#memory(`${reason.message}; IndexedDB: ${why.message}`);
       },
@@ -231,23 +239,22 @@ export class DiskLadder {
     rung.want();
   }
 
-  /** Whether the core gave its disk something that is not known to be gone. */
-  get #holds(): boolean {
-    return this.#used && !this.#gone;
+  /** Whether the files were gone once. */
+  get isCleared(): boolean {
+    return this.#cleared;
   }
 
   #ready(kind: StorageKind, durable: boolean, empty: boolean, reason: Problem | null): void {
-    if (empty && this.#holds) this.#handlers.input("filesGone");
+    if (empty && this.#used) {
+      this.#lost(
+        problem("storage_cleared", "the browser cleared the document's storage; it is written again"),
+      );
+      this.#handlers.input("filesGone");
+      this.#cleared = true;
+    }
     this.#used = true;
-    this.#gone = false;
     if (kind !== "memory") this.#note();
     this.#handlers.input({ diskReady: { kind, durable, reason } });
-  }
-
-  #filesGone(): void {
-    this.#gone = true;
-    this.#place = undefined;
-    this.#handlers.input("filesGone");
   }
 
   #lost(why: Problem | null): void {

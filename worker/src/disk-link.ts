@@ -18,8 +18,8 @@ export type DiskLinkHandlers = {
   answer: (answer: DiskAnswer) => void;
   /** The disk is gone or not there yet, for this reason if it is more than a hand-over. */
   lost: (why: Problem | null) => void;
-  /** The files are gone; the next disk has empty ones. */
-  gone: (why: Problem) => void;
+  /** The files cannot be opened. */
+  failed: (why: Problem) => void;
   /** No disk of this kind can be had here. */
   absent: (why: Problem) => void;
 };
@@ -47,6 +47,8 @@ export class DiskLink {
   #disk: Disk | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #unanswered = false;
+  /** Chromium forgets an origin's locks with its data: those of older workers and of newer ones do not meet. */
+  #locksMeet = true;
   #ended = false;
 
   constructor(document: string, hubLock: string, handlers: DiskLinkHandlers) {
@@ -82,9 +84,25 @@ export class DiskLink {
     this.#post({ batch }, transfer);
   }
 
-  /** Has the disk see whether its files are still there. */
-  check(): void {
-    this.#post("check");
+  /**
+   * The site's data may have been cleared: the next disk sees what is left. This one cannot tell, as writing into files
+   * without a name does not fail; and it must be gone before anybody looks, or Chromium's file system answers nobody
+   * any more. It is not asked to close its files: Chromium would not return from there.
+   */
+  doubt(why: Problem): void {
+    this.#locksMeet = false;
+    const disk = this.#disk;
+    this.#disk = undefined;
+    if (disk) {
+      disk.life.abort();
+      disk.port.onmessage = null;
+      disk.lender.post("endDisk");
+    } else if (this.#asked) {
+      this.#asked.post("endDisk");
+      this.#asked = undefined;
+    }
+    this.#unanswered = false;
+    this.#lost(why);
   }
 
   /** A tab hands a disk over. */
@@ -135,7 +153,8 @@ export class DiskLink {
     port.onmessage = ({ data }: MessageEvent<FromDisk>) => {
       if (this.#disk === disk) this.#take(disk, data);
     };
-    this.#post({ open: { document: this.#document, hubLock: this.#hubLock } });
+    const hubLock = this.#locksMeet ? this.#hubLock : null;
+    this.#post({ open: { document: this.#document, hubLock } });
   }
 
   #take(disk: Disk, message: FromDisk): void {
@@ -145,18 +164,16 @@ export class DiskLink {
       handlers.answer(message.answer);
     } else if ("here" in message) {
       clearTimeout(this.#timer);
-      whenFree(message.here.lock, disk.life.signal, () => this.#lost(null));
+      // Without, it is gone when its tab is.
+      if (this.#locksMeet) whenFree(message.here.lock, disk.life.signal, () => this.#lost(null));
     } else if ("ready" in message) this.#ready(disk, message.ready.empty);
     else if ("blocked" in message) handlers.lost(message.blocked);
     else if ("lost" in message) this.#lost(message.lost);
-    else if ("gone" in message) {
-      handlers.gone(message.gone);
-      this.#lost(message.gone);
-    } else {
+    else {
       // Not tried again before a tab comes: what is absent for one is absent for all.
       this.#drop();
       if ("absent" in message) handlers.absent(message.absent);
-      else handlers.lost(message.failed);
+      else handlers.failed(message.failed);
     }
   }
 
@@ -166,7 +183,7 @@ export class DiskLink {
     } catch (error) {
       if (this.#disk !== disk) return;
       this.#drop();
-      this.#handlers.lost(error instanceof Failure ? error.problem : problem("disk", messageOf(error)));
+      this.#handlers.failed(error instanceof Failure ? error.problem : problem("disk", messageOf(error)));
       return;
     }
     if (this.#disk !== disk) return;

@@ -6,8 +6,6 @@ import type { DiskBatch, FromDisk, ToDisk } from "./rpc.ts";
 
 /** How long somebody else may hold the files before it is told. */
 const PATIENCE = 5_000;
-/** How long after a batch it is seen whether the files are still there: writes into deleted ones do not fail. */
-const CHECK_AFTER = 2_000;
 
 /** Holds a document's files for one hub, and does what it is told. */
 export class DocumentDisk {
@@ -15,7 +13,6 @@ export class DocumentDisk {
   readonly #ended: () => void;
   readonly #life = new AbortController();
   #files: DocumentFiles | undefined;
-  #checkTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(port: MessagePort, ended: () => void) {
     this.#port = port;
@@ -25,16 +22,15 @@ export class DocumentDisk {
 
   #take(message: ToDisk): void {
     if (message === "close") this.#end();
-    else if (message === "check") this.#check();
     else if ("batch" in message) this.#run(message.batch);
     else this.#open(message.open.document, message.open.hubLock);
   }
 
-  async #open(document: string, hubLock: string): Promise<void> {
+  async #open(document: string, hubLock: string | null): Promise<void> {
     const { signal } = this.#life;
     // Both at once: the files take longer.
     holdLock(uniqueLock("disk")).then(({ name }) => this.#post({ here: { lock: name } }));
-    whenFree(hubLock, signal, () => this.#end());
+    if (hubLock !== null) whenFree(hubLock, signal, () => this.#end());
     const began = performance.now();
     let told = false;
     const held = () => {
@@ -66,7 +62,7 @@ export class DocumentDisk {
   }
 
   async #run(batch: DiskBatch): Promise<void> {
-    if (!this.#files) return;
+    if (!this.#files || this.#life.signal.aborted) return;
     const outcome = await carryOut(this.#files, batch);
     if ("lost" in outcome) {
       this.#post(outcome);
@@ -79,16 +75,6 @@ export class DocumentDisk {
       outcome,
       bytes.map(({ buffer }) => buffer),
     );
-    this.#checkTimer ??= setTimeout(() => this.#check(), CHECK_AFTER);
-  }
-
-  async #check(): Promise<void> {
-    clearTimeout(this.#checkTimer);
-    this.#checkTimer = undefined;
-    if ((await this.#files?.areThere()) !== false || this.#life.signal.aborted) return;
-    const what = "the document's files were deleted while it was open; they are written again";
-    this.#post({ gone: problem("storage_cleared", what) });
-    this.#end();
   }
 
   #post(message: FromDisk, transfer: Transferable[] = []): void {
@@ -98,7 +84,6 @@ export class DocumentDisk {
   #end(): void {
     if (this.#life.signal.aborted) return;
     this.#life.abort();
-    clearTimeout(this.#checkTimer);
     this.#files?.close();
     this.#ended();
   }

@@ -19,23 +19,28 @@ export class AbsentError extends Error {
 /** What waits for a file that somebody else holds is told so, and goes on waiting until the signal is aborted. */
 export type Waiting = { signal: AbortSignal; held: (error: unknown) => void };
 
-async function openHandle(
-  directory: FileSystemDirectoryHandle,
-  name: string,
-  { signal, held }: Waiting,
-): Promise<FileSystemSyncAccessHandle> {
-  const file = await directory.getFileHandle(name, { create: true });
-  if (!file.createSyncAccessHandle) throw new AbsentError("it has no access handles");
+/** Tries again for as long as somebody holds what is wanted. */
+async function untilFree<T>({ signal, held }: Waiting, open: () => Promise<T>): Promise<T> {
   for (let pause = pauses.first; ; pause = Math.min(pause * 2, pauses.longest)) {
     signal.throwIfAborted();
     try {
-      return await file.createSyncAccessHandle();
+      return await open();
     } catch (error) {
       if (!isHeld(error)) throw error;
       held(error);
       await new Promise((resolve) => setTimeout(resolve, pause));
     }
   }
+}
+
+async function openHandle(
+  directory: FileSystemDirectoryHandle,
+  name: string,
+  waiting: Waiting,
+): Promise<FileSystemSyncAccessHandle> {
+  const file = await directory.getFileHandle(name, { create: true });
+  if (!file.createSyncAccessHandle) throw new AbsentError("it has no access handles");
+  return untilFree(waiting, () => file.createSyncAccessHandle());
 }
 
 /** Opening and reading prove little: a browser may offer storage that does not keep what it is given. */
@@ -69,23 +74,25 @@ const directoryOf = (document: string) => `${document}.offprint`;
 /** A document's files in the origin private file system. */
 export class DocumentFiles implements Files {
   readonly empty: boolean;
-  readonly #document: string;
   readonly #lock: FileSystemSyncAccessHandle;
   readonly #files: ReadonlyMap<FileName, FileSystemSyncAccessHandle>;
 
   private constructor(
-    document: string,
     lock: FileSystemSyncAccessHandle,
     files: ReadonlyMap<FileName, FileSystemSyncAccessHandle>,
   ) {
-    this.#document = document;
     this.#lock = lock;
     this.#files = files;
     this.empty = !files.get("head")?.getSize();
   }
 
-  /** Opens them, creating what is absent. The handle on `lock` comes first: who has it may touch the others. */
-  static async open(document: string, waiting: Waiting): Promise<DocumentFiles> {
+  /** Opens them, creating what is absent. */
+  static open(document: string, waiting: Waiting): Promise<DocumentFiles> {
+    return untilFree(waiting, () => DocumentFiles.#open(document, waiting));
+  }
+
+  /** The handle on `lock` comes first: who has it may touch the others. */
+  static async #open(document: string, waiting: Waiting): Promise<DocumentFiles> {
     const open: FileSystemSyncAccessHandle[] = [];
     try {
       const all = await (await root()).getDirectoryHandle("offprint", { create: true });
@@ -99,7 +106,7 @@ export class DocumentFiles implements Files {
         open.push(handle);
         files.set(name, handle);
       }
-      return new DocumentFiles(document, lock, files);
+      return new DocumentFiles(lock, files);
     } catch (error) {
       for (const handle of open) handle.close();
       throw isRefusal(error) ? new AbsentError(error) : error;
@@ -113,19 +120,6 @@ export class DocumentFiles implements Files {
   close(): void {
     for (const file of this.#files.values()) file.close();
     this.#lock.close();
-  }
-
-  /** Whether the open files still have their names: what is written to one that has not is lost. */
-  async areThere(): Promise<boolean> {
-    try {
-      const all = await (await root()).getDirectoryHandle("offprint");
-      const directory = await all.getDirectoryHandle(directoryOf(this.#document));
-      await Promise.all(["lock", ...NAMES].map((name) => directory.getFileHandle(name)));
-      return true;
-    } catch (error) {
-      // Anything else says nothing about the files.
-      return !(error instanceof DOMException && error.name === "NotFoundError");
-    }
   }
 
   #run(op: DiskOp): DiskValue {

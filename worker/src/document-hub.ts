@@ -16,6 +16,8 @@ export class DocumentHub {
   #leaving: TabPort[] = [];
   #core: Promise<Core> | undefined;
   #life: DocumentLife | undefined;
+  /** Whether a tab came whose lock is not seen here. */
+  #unseen = false;
 
   constructor(end: () => void) {
     this.#end = end;
@@ -48,6 +50,7 @@ export class DocumentHub {
       this.#take(tab, Array.isArray(data) ? data : []);
     this.#lock.then(({ name }) => tab.post({ here: { lock: name } }));
     whenFree(hello.lock, tab.life.signal, () => this.#gone(tab));
+    if (this.#life?.isCleared) this.#seeLock(hello.lock);
     this.#life ??= this.#begin(hello);
     this.#life.tabHere(tab);
     return tab;
@@ -58,7 +61,7 @@ export class DocumentHub {
     const life = new DocumentLife(hello, this.#lock, {
       tabs,
       tab: (id) => this.#tabs.get(id),
-      idle: () => this.#stopIfDone(),
+      idle: () => this.#idle(),
       trapped: (error) => this.#die(error),
     });
     this.#start(life, hello).catch((why: unknown) => {
@@ -126,6 +129,22 @@ export class DocumentHub {
     tab.life.abort();
     tab.port.onmessage = null;
     this.#tabs.delete(tab.id);
+  }
+
+  /**
+   * Chromium forgets an origin's locks when it clears its data: a newer tab's are not seen here, nor ours there. Once all
+   * is written again another hub can serve the old tabs and the new.
+   */
+  async #seeLock(lock: string): Promise<void> {
+    const { held } = await navigator.locks.query();
+    if (held?.some(({ name }) => name === lock)) return;
+    this.#unseen = true;
+    this.#idle();
+  }
+
+  #idle(): void {
+    if (this.#unseen && this.#life?.isCleared && this.#life.idle) this.#end();
+    else this.#stopIfDone();
   }
 
   /** Without tabs the document ends, once what they had handed over is on the device. */

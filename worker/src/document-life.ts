@@ -88,6 +88,11 @@ export class DocumentLife {
     return this.#disk?.idle ?? true;
   }
 
+  /** Whether the site's data was cleared meanwhile. */
+  get isCleared(): boolean {
+    return this.#disk?.isCleared ?? false;
+  }
+
   stop(): void {
     this.#life.abort();
     this.#alarm.end();

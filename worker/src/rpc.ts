@@ -48,6 +48,8 @@ export type HubMessage =
   | { refused: Problem }
   /** Start a disk and hand over its port. */
   | { lend: { loan: number } }
+  /** End the disk that was lent, without asking it. */
+  | "endDisk"
   | { askToken: { ask: number } }
   | "gone";
 
@@ -72,12 +74,8 @@ export type DiskAnswer = { no: number; values: DiskValue[] } | { no: number; pro
 
 /** What a hub sends to its disk. */
 export type ToDisk =
-  /** Open the document's files; close them when the hub's Web Lock is free. */
-  | { open: { document: string; hubLock: string } }
-  | { batch: DiskBatch }
-  /** See whether the files still have their names; `gone` if not. */
-  | "check"
-  | "close";
+  /** Open the document's files; close them when the hub's Web Lock is free, if it can be seen. */
+  { open: { document: string; hubLock: string | null } } | { batch: DiskBatch } | "close";
 
 /** What a disk sends to its hub. */
 export type FromDisk =
@@ -92,7 +90,5 @@ export type FromDisk =
   /** The storage is there and the files cannot be opened; the disk has ended. */
   | { failed: Problem }
   | { answer: DiskAnswer }
-  /** The files were deleted while they were open; the disk has ended. */
-  | { gone: Problem }
   /** The files can no longer be used; the disk has ended. */
   | { lost: Problem };

@@ -125,6 +125,7 @@ async function reactApp() {
  * Serves dist/ without a bundler on a free port of the loopback, under several folders: `a` and `b` are two deploys
  * of the same files, `absent` has no private file system, `blind` no IndexedDB, `nowhere` neither, `trap` a core that
  * traps,
+ * `clear` in each of them has the browser clear the site's data;
  * `no-disk`, `no-hub` and `no-wasm` lack a file, `react` is a React app.
  */
 export async function site() {
@@ -135,6 +136,9 @@ export async function site() {
     const send = (type, body) => response.writeHead(200, { "content-type": type }).end(body);
     if (name === "" && folder === "react") {
       return send("text/html", '<!doctype html><body></body><script type="module" src="app.js"></script>');
+    }
+    if (name === "clear") {
+      return response.writeHead(200, { "clear-site-data": '"storage"', "content-type": "text/plain" }).end();
     }
     if (name === "app.js") return send("text/javascript", app);
     if (name === "") return send("text/html", page(folder));

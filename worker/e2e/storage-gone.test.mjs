@@ -1,0 +1,82 @@
+// The site's data is cleared while documents are open.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { until } from "../../demo/e2e/lib/poll.mjs";
+import { browserName } from "../../demo/e2e/lib/profile.mjs";
+import { add, evaluate, notes, open, startWriting, stopWriting, written } from "./lib/notes.mjs";
+import { Tabs } from "./lib/tabs.mjs";
+
+describe(`storage that goes while it is used, in ${browserName}`, () => {
+  let tabs;
+  before(async () => {
+    tabs = await Tabs.start();
+  });
+  after(() => tabs?.end());
+
+  /** Clears the site's data as its server may ask for. */
+  const clear = (page) =>
+    evaluate(page, async () => {
+      const response = await fetch("clear", { cache: "no-store" });
+      if (!response.ok) throw new Error(`clear: ${response.status}`);
+    });
+  const told = (page) =>
+    evaluate(page, () => window.statuses.some(({ storage }) => storage.reason?.code === "storage_cleared"));
+
+  for (const [folder, kind] of [
+    ["a", "opfs"],
+    ["absent", "indexedDb"],
+  ]) {
+    test(`storage: what was in ${kind} when the site's data was cleared is written again`, async () => {
+      const id = tabs.fresh();
+      const [a, b] = [await tabs.tab(folder), await tabs.tab(folder)];
+      for (const page of [a, b]) assert.equal(await open(page, id), "open");
+      for (const note of ["one", "two", "three"]) await add(a, note);
+      await clear(a);
+      await until("it is noticed", () => told(a));
+      await until("it is kept again", () =>
+        evaluate(a, () => {
+          const { kind, reason } = window.doc.status.storage;
+          return (kind !== "none" && reason?.code !== "storage_cleared") || { not: window.doc.status };
+        }),
+      );
+      await add(b, "four");
+      // A newer tab, whose locks may not meet the older ones'.
+      const newer = await tabs.tab(folder);
+      assert.equal(await open(newer, id), "open");
+      await add(newer, "five");
+      await add(a, "six");
+      assert.deepEqual(await notes(b), ["one", "two", "three", "four", "five", "six"]);
+      await tabs.closeTabs();
+      const c = await tabs.tab(folder);
+      assert.equal(await open(c, id), "open");
+      assert.deepEqual(await notes(c), ["one", "two", "three", "four", "five", "six"]);
+      assert.deepEqual(await evaluate(c, () => window.errors), []);
+      await tabs.closeTabs();
+    });
+
+    test(`storage: a page that writes to ${kind} while the site's data is cleared goes on and keeps all`, async () => {
+      const id = tabs.fresh();
+      const a = await tabs.tab(folder);
+      assert.equal(await open(a, id), "open");
+      await startWriting(a, "a");
+      for (let time = 0; time < 3; time += 1) {
+        const before = await written(a);
+        await until("writing", async () => (await written(a)) > before + 20);
+        await evaluate(a, () => {
+          window.statuses.length = 0;
+        });
+        await clear(a);
+        await until("it is noticed", () => told(a));
+        const after = await written(a);
+        await until("writing goes on", async () => (await written(a)) > after + 20);
+      }
+      const { written: ids, failed } = await stopWriting(a);
+      assert.deepEqual(failed, []);
+      await tabs.closeTabs();
+      const b = await tabs.tab(folder);
+      assert.equal(await open(b, id), "open");
+      assert.deepEqual(await notes(b), ids);
+      await tabs.closeTabs();
+    });
+  }
+});
