@@ -11,6 +11,7 @@ import { OffprintError } from "./error.ts";
 import { HubLink } from "./hub-link.ts";
 import { TabLock } from "./lock.ts";
 import { isVisible, watchPage } from "./page-life.ts";
+import { Persistence } from "./persistence.ts";
 import { Requests } from "./requests.ts";
 import type { AnyRow } from "./sql.ts";
 import { attempt, Subscriptions } from "./subscriptions.ts";
@@ -31,6 +32,7 @@ export type AttachmentSettings = {
   workers: WorkerFactory;
   wasmUrl: string | null;
   memory: boolean;
+  persist: boolean;
   takeServers: boolean;
 };
 
@@ -83,6 +85,7 @@ export class Attachment {
   readonly #link: HubLink;
   readonly #lender: DiskLender;
   readonly #requests: Requests;
+  readonly #persistence: Persistence;
   readonly #subscriptions = new Subscriptions();
   readonly #listeners = new Set<(status: Status) => void>();
   readonly #life = new AbortController();
@@ -109,6 +112,7 @@ export class Attachment {
     const post = (message: TabMessage, transfer?: Transferable[]) => this.#link.post(message, transfer);
     this.#lender = new DiskLender(settings.workers.disk, post);
     this.#requests = new Requests(post);
+    this.#persistence = new Persistence(settings.persist, (persisted) => post({ persisted }));
   }
 
   /** Attaches; the first hub is called once this tab's own lock is held, which is how a hub sees it die. */
@@ -253,6 +257,7 @@ export class Attachment {
 
   /** Tells a hub that knows nothing of this tab all that is still open. */
   #retell(): void {
+    this.#persistence.tell();
     for (const request of this.#requests.unanswered()) this.#link.post(request);
     for (const { subscription, select } of this.#subscriptions.all()) this.#subscribe(subscription, select);
   }
@@ -270,7 +275,10 @@ export class Attachment {
     else if ("lend" in message) this.#lender.lend(message.lend.loan);
     else if ("askToken" in message) this.#giveToken(message.askToken.ask);
     else if ("status" in message) this.#setStatus(message.status);
-    else if (!("here" in message)) this.#requests.take(message) || this.#subscriptions.take(message);
+    else if (!("here" in message)) {
+      if ("durable" in message) this.#persistence.kept();
+      this.#requests.take(message) || this.#subscriptions.take(message);
+    }
   }
 
   async #giveToken(ask: number): Promise<void> {

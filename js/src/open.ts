@@ -22,6 +22,11 @@ export type OpenOptions = WorkerOptions & {
    * `open` fails with `diverged` and nothing is changed; with `"takeServers"` the device's is given up for the server's.
    */
   onDiverged?: "takeServers" | undefined;
+  /**
+   * Whether the browser is asked once to keep the origin's storage (`navigator.storage.persist`), after the first change
+   * that a person made; `true` unless the app asks itself. `status.storage.persisted` tells what came of it.
+   */
+  persist?: boolean | undefined;
   /** Called with each status, also while the document is still being opened (`blocked`, say). */
   onStatus?: ((status: Status) => void) | undefined;
   /** Gives up opening. */
@@ -86,6 +91,7 @@ export async function open<D extends DocumentDefinition>(
     workers: workersOf(options),
     wasmUrl: wasmUrl === undefined ? null : new URL(wasmUrl, location.href).href,
     memory: options.fallback === "memory",
+    persist: options.persist ?? true,
     takeServers: options.onDiverged === "takeServers",
   });
   const giveUp = () =>

@@ -121,7 +121,8 @@ export class DocumentLife {
     } else if ("visible" in message) {
       tab.visible = message.visible;
       if (tab.visible) this.#disk?.check();
-    } else if ("awake" in message) this.#awake(tab, message.awake);
+    } else if ("persisted" in message) this.#inputs.push({ persisted: { persisted: message.persisted } });
+    else if ("awake" in message) this.#awake(tab, message.awake);
     else if ("lent" in message) this.#lent(tab, message.lent);
     else if ("notLent" in message)
       this.#disk?.link?.notLent(tab, message.notLent.loan, message.notLent.problem);

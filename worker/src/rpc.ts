@@ -30,6 +30,8 @@ export type TabMessage =
   | TabRequest
   | { hello: Hello }
   | { visible: boolean }
+  /** Whether the browser promised to keep the origin's storage. */
+  | { persisted: boolean }
   | { awake: boolean }
   /** A disk was started; its port comes with the message. */
   | { lent: { loan: number; port: MessagePort } }

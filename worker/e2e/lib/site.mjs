@@ -125,17 +125,25 @@ async function reactApp() {
  * Serves dist/ without a bundler on a free port of the loopback, under several folders: `a` and `b` are two deploys
  * of the same files, `absent` has no private file system, `blind` no IndexedDB, `nowhere` neither, `trap` a core that
  * traps,
- * `clear` in each of them has the browser clear the site's data;
+ * `report` in each of them takes what a page wants to be known outside, `clear` in each of them has the browser clear the site's data;
  * `no-disk`, `no-hub` and `no-wasm` lack a file, `react` is a React app.
  */
 export async function site() {
   const app = await reactApp();
   const suite = await filesSuite();
+  let reports = "";
   const server = createServer((request, response) => {
     const [, folder, name = ""] = new URL(request.url, "http://site").pathname.split("/");
     const send = (type, body) => response.writeHead(200, { "content-type": type }).end(body);
     if (name === "" && folder === "react") {
       return send("text/html", '<!doctype html><body></body><script type="module" src="app.js"></script>');
+    }
+    if (name === "report") {
+      request.setEncoding("utf8").on("data", (text) => {
+        reports += text;
+      });
+      request.on("end", () => response.writeHead(204).end());
+      return undefined;
     }
     if (name === "clear") {
       return response.writeHead(200, { "clear-site-data": '"storage"', "content-type": "text/plain" }).end();
@@ -156,6 +164,8 @@ export async function site() {
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   return {
+    /** What pages have posted to `report` so far, a word each. */
+    reports: () => reports.split(" ").filter((word) => word !== ""),
     url: (folder) => `http://127.0.0.1:${server.address().port}/${folder}/`,
     async close() {
       server.closeAllConnections();
