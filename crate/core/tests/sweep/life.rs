@@ -168,6 +168,8 @@ impl Life {
                 None => return Ok(false),
             },
         };
+        // What is called durable is, before the batch is carried out.
+        self.model.durable(self.journal.durable());
         let mut values = Vec::new();
         let mut result = Ok(());
         for (at, op) in batch.ops.iter().enumerate() {
