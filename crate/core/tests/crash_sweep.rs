@@ -8,6 +8,7 @@ use offprint_core::journal::Role;
 use sweep::fault_disk::Cut;
 use sweep::faults::Fault;
 use sweep::life::Step;
+use sweep::pair::{self, Act};
 use sweep::points::{Plan, flips, sweep, sweep_throws};
 
 const PLANNED: [Fault; 13] = [
@@ -298,6 +299,50 @@ fn recovery_itself() {
     for role in [Role::Replica, Role::Primary] {
         sweep("recovery", plan(role, 7, 2), &recovery(role)).close("recovery", &PLANNED);
     }
+}
+
+fn conversation() -> Vec<Act> {
+    vec![
+        Act::Ask("add", 10, 3),
+        Act::Steps(60),
+        Act::Ask("grow", 300, 1),
+        Act::Ask("add", 700, 2),
+        Act::Steps(40),
+        Act::Offline,
+        Act::Ask("add", 20, 40),
+        Act::Steps(20),
+        Act::Online,
+        Act::Ask("shrink", 1, 1),
+        Act::Ask("grow", 900, 2),
+        Act::Steps(80),
+        Act::Ask("shrink", 1, 1),
+        Act::Ask("add", 5, 4),
+    ]
+}
+
+/// Logs of more than two megabytes: both sides make checkpoints by themselves.
+fn long_conversation() -> Vec<Act> {
+    let mut script = Vec::new();
+    for _ in 0..5 {
+        script.extend([Act::Ask("grow", 30_000, 1), Act::Steps(60), Act::Ask("add", 40, 2), Act::Steps(40)]);
+        script.extend([Act::Ask("shrink", 2, 1), Act::Steps(40)]);
+    }
+    script
+}
+
+const SAID: [Fault; 6] =
+    [Fault::Crash, Fault::Dropped, Fault::Throw, Fault::ShortWrite, Fault::LostFlush, Fault::Death];
+
+#[test]
+fn what_was_told_is_still_so() {
+    pair::sweep("conversation", &conversation(), 10, 1).close("conversation", &SAID);
+}
+
+#[test]
+#[ignore = "the long form: each of its runs takes seconds"]
+fn what_was_told_is_still_so_after_checkpoints() {
+    let planned = [Fault::Crash, Fault::Dropped, Fault::Throw];
+    pair::sweep("long conversation", &long_conversation(), 11, 19).close("long conversation", &planned);
 }
 
 #[test]

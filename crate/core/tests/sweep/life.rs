@@ -169,7 +169,7 @@ impl Life {
             },
         };
         // What is called durable is, before the batch is carried out.
-        self.model.durable(self.journal.durable());
+        self.model.durable(self.journal.durable(), self.journal.recorded());
         let mut values = Vec::new();
         let mut result = Ok(());
         for (at, op) in batch.ops.iter().enumerate() {

@@ -5,6 +5,7 @@ pub mod fault_disk;
 pub mod faults;
 pub mod life;
 pub mod model;
+pub mod pair;
 pub mod points;
 pub mod random;
 pub mod stock;

@@ -9,6 +9,10 @@ impl Random {
         random
     }
 
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize]
+    }
+
     /// 0 to `below - 1`.
     pub fn below(&mut self, below: u64) -> u64 {
         self.0 ^= self.0 << 13;
