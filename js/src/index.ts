@@ -1,5 +1,6 @@
 // SQLite documents: `defineDocument` says what a document is, `open` opens one, `sql` tags statements.
 export type { Problem, Progress, Rejection, SqlValue, Status } from "../../worker/src/rpc.generated.ts";
+export type { DocumentInfo } from "../../worker/src/rpc.ts";
 export {
   type DefinitionInput,
   type DocumentDefinition,
@@ -7,6 +8,7 @@ export {
   type Mutators,
 } from "./definition.ts";
 export type { Document, Mutate } from "./document.ts";
+export { listDocuments } from "./documents.ts";
 export { type ErrorCode, OffprintError, Rejected } from "./error.ts";
 export type { Export, ExportOptions } from "./export.ts";
 export { type OpenOptions, open } from "./open.ts";

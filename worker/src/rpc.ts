@@ -55,6 +55,20 @@ export type HubMessage =
   | { askToken: { ask: number } }
   | "gone";
 
+/** A document that is kept on this device. */
+export type DocumentInfo = {
+  id: string;
+  kind: "opfs" | "indexedDb";
+  /** Bytes that its files take. */
+  size: number;
+  /** The name of the definition that it was last opened with. */
+  definition: string | null;
+  /** Mutations that the server did not have when this was last noted. */
+  pending: number | null;
+  /** When it was last used, in milliseconds since 1970. */
+  used: number | null;
+};
+
 /** One operation on one of a document's files (crate/core, disk.rs). */
 export type DiskOp =
   | { op: "size"; file: FileName }

@@ -1,0 +1,59 @@
+// Which documents there are.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { until } from "../../demo/e2e/lib/poll.mjs";
+import { browserName } from "../../demo/e2e/lib/profile.mjs";
+import { add, close, evaluate, open } from "./lib/notes.mjs";
+import { Tabs } from "./lib/tabs.mjs";
+
+const list = (page) => evaluate(page, () => window.offprint.listDocuments());
+
+describe(`storage that is listed, in ${browserName}`, () => {
+  let tabs;
+  before(async () => {
+    tabs = await Tabs.start();
+  });
+  after(() => tabs?.end());
+
+  test("storage: documents of either kind are listed, open or not, with what was noted of them", async () => {
+    const began = Date.now() - 1;
+    const page = await tabs.tab("a");
+    assert.deepEqual(await list(page), []);
+    assert.equal(await open(page, "closed"), "open");
+    await add(page, "x");
+    await close(page);
+    const without = await tabs.tab("absent");
+    assert.equal(await open(without, "in-indexed-db"), "open");
+    await add(without, "x");
+    await close(without);
+    // A server that does not answer: what is written stays pending.
+    assert.equal(await open(page, "..", { server: "ws://127.0.0.1:9" }), "open");
+    for (const note of ["1", "2", "3"]) await add(page, note);
+    await until("it is noted what is pending", async () => (await list(page))[0]?.pending === 3);
+    const documents = await list(page);
+    assert.deepEqual(
+      documents.map(({ id, kind, definition, pending }) => [id, kind, definition, pending]),
+      [
+        ["..", "opfs", "notes", 3],
+        ["closed", "opfs", "notes", 0],
+        ["in-indexed-db", "indexedDb", "notes", 0],
+      ],
+    );
+    for (const { used, size, id } of documents) {
+      assert.ok(used >= began && used <= Date.now(), `${id} was used ${used}`);
+      if (id !== "..") assert.ok(size > 4096, `${id} takes ${size}`);
+    }
+    await close(page);
+    assert.ok((await list(page))[0].size > 4096);
+    // Listing made nothing and opened nothing.
+    assert.equal(await open(page, "closed"), "open");
+    assert.equal((await list(page)).length, 3);
+    // Without the private file system its documents are out of reach.
+    assert.deepEqual(
+      (await list(without)).map(({ id }) => id),
+      ["in-indexed-db"],
+    );
+    assert.deepEqual(await evaluate(page, () => window.errors), []);
+    await tabs.closeTabs();
+  });
+});
