@@ -68,7 +68,9 @@ class Deferred {
 
 /** Whether a document that is not ready will be, whatever the reason that its storage tells. */
 const isOnTheWay = ({ kind, reason }: Status["storage"]) =>
-  reason?.code === "blocked" || (kind !== "none" && reason?.code === "storage_unavailable");
+  reason?.code === "blocked" ||
+  reason?.code === "storage_cleared" ||
+  (kind !== "none" && reason?.code === "storage_unavailable");
 
 /** Whether the server has yet to say if it takes over the history that this device made by itself. */
 const awaitsVerdict = ({ local, connection, connectionProblem }: Status) =>

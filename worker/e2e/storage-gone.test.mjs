@@ -1,5 +1,7 @@
 // The site's data is cleared while documents are open.
 import assert from "node:assert/strict";
+import { readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { until } from "../../demo/e2e/lib/poll.mjs";
 import { browserName } from "../../demo/e2e/lib/profile.mjs";
@@ -79,4 +81,37 @@ describe(`storage that goes while it is used, in ${browserName}`, () => {
       await tabs.closeTabs();
     });
   }
+
+  const chromiumOnly = browserName === "chromium" ? {} : { skip: "only Chromium throws them away" };
+  test(
+    "storage: databases that the browser threw away are told, not opened as if nothing had been",
+    chromiumOnly,
+    async () => {
+      const id = tabs.fresh();
+      const a = await tabs.tab("absent");
+      assert.equal(await open(a, id), "open");
+      await add(a, "one");
+      await tabs.closeTabs();
+      await tabs.profile.quit();
+      let spoilt = 0;
+      for (const path of readdirSync(tabs.profile.folder, { recursive: true })) {
+        if (/IndexedDB.*127\.0\.0\.1.*(CURRENT|MANIFEST-\d+|\.sqlite3?|\.db)$/.test(path)) {
+          writeFileSync(join(tabs.profile.folder, path), "spoilt");
+          spoilt += 1;
+        }
+      }
+      assert.ok(
+        spoilt > 0,
+        readdirSync(tabs.profile.folder, { recursive: true })
+          .filter((path) => /IndexedDB/.test(path))
+          .join(),
+      );
+      await tabs.profile.start();
+      const b = await tabs.tab("absent");
+      assert.equal(await open(b, id), "open");
+      const { reason } = await evaluate(b, () => window.doc.status.storage);
+      assert.deepEqual([reason?.code, await notes(b)], ["storage_cleared", []]);
+      await tabs.closeTabs();
+    },
+  );
 });

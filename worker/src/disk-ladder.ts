@@ -1,5 +1,6 @@
 import type { CoreInput } from "./core.ts";
 import { DiskLink } from "./disk-link.ts";
+import { databasesLost } from "./indexed-db.ts";
 import { IndexedDbFiles } from "./indexed-db-files.ts";
 import { LocalDisk } from "./local-disk.ts";
 import { MemoryFiles } from "./memory-files.ts";
@@ -201,7 +202,12 @@ export class DiskLadder {
         await this.#mark("indexedDb", false);
         return IndexedDbFiles.open(this.#document, gone);
       },
-      ready: (empty) => this.#ready("indexedDb", true, empty, reason),
+      ready: (empty) => {
+        const lost = databasesLost();
+        const what = `the browser could not read this site's databases and threw them away (${lost})`;
+        const told = lost === undefined ? reason : problem("storage_cleared", what);
+        this.#ready("indexedDb", true, empty, told);
+      },
       answer: (answer) => this.#handlers.input({ disk: answer }),
       lost: (why) => {
         this.#place = undefined;

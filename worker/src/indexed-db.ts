@@ -15,11 +15,21 @@ export function committed(transaction: IDBTransaction): Promise<void> {
   });
 }
 
+type DataLoss = { dataLoss: string; dataLossMessage: string };
+
+let loss: string | undefined;
+
+/** Why the browser threw this origin's databases away when one was opened here, if it did. */
+export const databasesLost = (): string | undefined => loss;
+
 /** Opens a database of one version, making its stores if it is new. */
 export function openDatabase(name: string, stores: readonly string[]): Promise<IDBDatabase> {
   return new Promise((resolve, reject) => {
     const request = indexedDB.open(name, 1);
-    request.onupgradeneeded = () => {
+    request.onupgradeneeded = (event) => {
+      // Chromium throws an origin's databases away when it cannot read them, and says so here alone.
+      const { dataLoss, dataLossMessage } = event as IDBVersionChangeEvent & Partial<DataLoss>;
+      if (dataLoss === "total") loss = dataLossMessage || "no reason was given";
       for (const store of stores) request.result.createObjectStore(store);
     };
     request.onsuccess = () => resolve(request.result);

@@ -118,6 +118,11 @@ export class Profile {
     browser.disconnect().catch(() => {});
   }
 
+  /** Where the profile is kept. */
+  get folder() {
+    return this.#folder;
+  }
+
   /** The browser itself, for what has no name here. */
   get browser() {
     return this.#browser;
