@@ -131,6 +131,26 @@ fn mutations_are_durable_while_another_history_is_written() {
 }
 
 #[test]
+fn what_only_a_new_log_holds_is_not_durable_before_it_even_if_another_opening_replaces_it() {
+    let mut device = Device::new(Role::Replica, 30);
+    device.settle().unwrap();
+    device.reset(4);
+    device.settle().unwrap();
+    let before = device.journal.durable();
+    device.reset(700);
+    device.step().unwrap();
+    device.commits(1, 3);
+    device.checkpoint();
+    let mutation = device.mutate(10);
+    while device.journal.recorded() < mutation {
+        device.step().unwrap();
+    }
+    assert_eq!(device.journal.durable(), before);
+    device.settle().unwrap();
+    assert_eq!(device.journal.durable(), device.journal.recorded());
+}
+
+#[test]
 fn a_primary_commits_while_a_large_rollup_is_written() {
     let mut device = Device::new(Role::Primary, 28);
     device.settle().unwrap();

@@ -31,8 +31,8 @@ pub(super) struct Running {
     pub(super) base_len: [u64; 2],
     pub(super) head_len: u64,
     pub(super) opening: Option<Opening>,
-    /// Durable with the opening's head.
-    pub(super) opening_ticket: Ticket,
+    /// The first opening since the last head that was written: what follows it may be in no log that counts.
+    held_from: Option<Ticket>,
     pub(super) catch_up: Option<PageQueue>,
     /// What the unanswered batch does.
     pub(super) flight: Option<Flight>,
@@ -116,7 +116,7 @@ impl Running {
             base_len,
             head_len,
             opening: None,
-            opening_ticket: Ticket(0),
+            held_from: None,
             catch_up: None,
             flight: None,
             appended: Ticket(0),
@@ -141,6 +141,7 @@ impl Running {
         self.base_len = [0; 2];
         self.head_len = 0;
         self.opening = None;
+        self.held_from = None;
         self.flight = None;
         self.lack = None;
     }
@@ -150,7 +151,7 @@ impl Running {
         self.opening = Some(opening);
         self.catch_up = None;
         self.appended.0 += 1;
-        self.opening_ticket = self.appended;
+        self.held_from.get_or_insert(self.appended);
         if self.is_idle {
             // This is no news.
             self.quiet.1 = self.appended;
@@ -295,6 +296,7 @@ impl Running {
         self.tail = Some(Tail { chain: opening.chain, written: end, queue: Vec::new(), starts_write: true });
         self.catch_up = opening.catch_up(self.is_idle);
         self.rollup = (opening.rollup_len, false);
+        self.held_from = None;
         (Flight::Flip { upto: self.appended }, ops)
     }
 
@@ -340,8 +342,8 @@ impl Running {
         match flight {
             Flight::Append { upto } => {
                 self.recorded = self.recorded.max(upto);
-                let is_all = self.opening.is_none() || self.head.role == Role::Primary;
-                let upto = if is_all { upto } else { upto.min(Ticket(self.opening_ticket.0 - 1)) };
+                let held_from = self.held_from.filter(|_| self.head.role == Role::Replica);
+                let upto = held_from.map_or(upto, |held| upto.min(Ticket(held.0 - 1)));
                 self.durable = self.durable.max(upto);
             }
             Flight::Flip { upto } => {
