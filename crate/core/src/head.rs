@@ -168,6 +168,11 @@ impl Place {
 }
 
 impl Head {
+    /// Whether the history was made here and no primary is known to have it.
+    pub fn is_only_copy(&self) -> bool {
+        self.base_info.is_some_and(|base| base.origin != Origin::Primary)
+    }
+
     /// The bytes of this head at a place.
     pub fn encode(&self, place: Place) -> Vec<u8> {
         let history = self.base_info.as_ref().map_or(0, |base| match base.origin {

@@ -294,6 +294,7 @@ impl Recovery {
                 self.step = Step::Lost(damage);
                 Ok(None)
             }
+            (Role::Replica, Some(damage), Some((head, _))) if head.is_only_copy() => Err(damage),
             (Role::Replica, damage, Some((head, log))) => {
                 let head = Head { base_info: None, ..head };
                 let candidate = Candidate { head, in_slot: false };
@@ -348,6 +349,13 @@ impl Recovery {
             if !has_history {
                 return Err(corrupt("a primary without a history"));
             }
+        }
+        // Nobody else has those pages: nothing may be written over what is left of them.
+        if head.is_only_copy()
+            && replay.lost_pages
+            && let Some(damage) = replay.damage
+        {
+            return Err(damage);
         }
         let mut ledger = replay.ledger;
         if self.role == Role::Replica && replay.lost_records && pending.is_empty() {

@@ -31,6 +31,8 @@ pub(crate) struct Replay {
     pub(crate) damage: Option<Error>,
     /// Whether records that had been flushed are lost.
     pub(crate) lost_records: bool,
+    /// Whether confirmed pages are lost.
+    pub(crate) lost_pages: bool,
     /// What cannot be used.
     pub(crate) aside: Aside,
 }
@@ -73,6 +75,7 @@ impl Replay {
             tail_start: None,
             damage: None,
             lost_records: false,
+            lost_pages: false,
             aside: Aside::default(),
         }
     }
@@ -105,6 +108,7 @@ impl Replay {
             hole = reader.at();
         }
         let opening_is_short = (reader.at() as u64) < head.opening;
+        self.lost_pages |= (end as u64) < head.opening;
         if (end as u64) < head.opening || rest.iter().any(|frame| frame.starts_write) {
             self.lost_records = true;
             self.damaged(format!("a record at byte {end} of the log fails its check"));
@@ -205,7 +209,10 @@ impl Replay {
                 self.tail_start = None;
             }
             Err(error) if self.unverified => self.lose_image(&error.message),
-            Err(error) => self.damaged(error.message),
+            Err(error) => {
+                self.lost_pages = true;
+                self.damaged(error.message);
+            }
         }
     }
 
@@ -229,6 +236,7 @@ impl Replay {
     }
 
     fn lose_image(&mut self, why: &str) {
+        self.lost_pages = true;
         self.image = None;
         self.unverified = false;
         self.damaged(why);

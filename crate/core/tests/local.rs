@@ -133,3 +133,36 @@ fn whatever_operation_the_power_is_cut_at_what_was_durable_is_there_once() {
     }
     assert!(cuts > 20, "{cuts}");
 }
+
+#[test]
+fn damage_to_pages_that_nobody_else_has_is_told_and_nothing_is_written_over_them() {
+    let mut client = Client::alone(1);
+    fill(&mut client, 500, 10_000);
+    assert!(client.status().local);
+    let rows = client.rows(&names());
+    let base =
+        [FileName::Base0, FileName::Base1].into_iter().find(|file| client.disk.bytes(*file).len() > 8192);
+    let base = base.expect("a base has pages");
+    let places = [(base, 1_000_000), (FileName::Log0, 600), (FileName::Log1, 600)];
+    let mut told = 0;
+    for (file, at) in places {
+        client.disk.flip(file, at, 0x10);
+        let before: Vec<_> = FileName::ALL.map(|file| client.disk.bytes(file).to_vec()).into();
+        let mut damaged = client.copied(9);
+        let status = damaged.status();
+        let is_told = status.storage.reason.as_ref().is_some_and(|reason| reason.code == "corrupt");
+        if is_told {
+            assert!(!status.ready, "{status:?}");
+            let after: Vec<_> = FileName::ALL.map(|file| damaged.disk.bytes(file).to_vec()).into();
+            assert!(before == after, "something was written");
+            told += 1;
+        } else {
+            // The log that is not in use.
+            assert_eq!(damaged.rows(&names()), rows);
+        }
+        client.disk.flip(file, at, 0x10);
+    }
+    assert_eq!(told, 2);
+    let mut client = client.reopen_with(false);
+    assert_eq!(client.rows(&names()), rows);
+}
