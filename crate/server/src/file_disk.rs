@@ -31,31 +31,22 @@ impl FileDisk {
     pub fn open(data: &Path, document: &DocumentId, patience: Duration) -> Result<Self, Error> {
         let directory = data.join(Self::directory_name(document));
         match fs::create_dir(&directory) {
-            Ok(()) => flush_directory(data)?,
+            Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(failed("make the document's directory", &error)),
         }
-        let mut made = false;
-        let mut open = |name: &str| {
-            let path = directory.join(name);
+        let open = |name: &str| {
             let mut options = OpenOptions::new();
-            options.read(true).write(true);
-            let file = match options.open(&path) {
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    made = true;
-                    options.create(true).truncate(false).open(&path)
-                }
-                result => result,
-            };
-            file.map_err(|error| failed(&format!("open {name}"), &error))
+            options.read(true).write(true).create(true).truncate(false);
+            options.open(directory.join(name)).map_err(|error| failed(&format!("open {name}"), &error))
         };
         let lock = open("lock")?;
         take(&lock, patience)?;
         let [head, log_0, log_1, base_0, base_1, aside] = FileName::ALL.map(|file| open(file.as_str()));
         let files = [head?, log_0?, log_1?, base_0?, base_1?, aside?];
-        if made {
-            flush_directory(&directory)?;
-        }
+        // Whether or not they are new: whoever made them may have died before they were flushed.
+        flush_directory(&directory)?;
+        flush_directory(data)?;
         Ok(Self { files, _lock: lock })
     }
 
