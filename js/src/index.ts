@@ -11,6 +11,7 @@ export type { Document, Mutate } from "./document.ts";
 export { listDocuments } from "./documents.ts";
 export { type ErrorCode, OffprintError, Rejected } from "./error.ts";
 export type { Export, ExportOptions } from "./export.ts";
+export type { ImportSource } from "./import.ts";
 export { type OpenOptions, open } from "./open.ts";
 export { type AnyRow, type Mutator, type Select, type SqlCell, sql } from "./sql.ts";
 export type { WorkerFactory } from "./workers.ts";

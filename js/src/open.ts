@@ -3,6 +3,7 @@ import { Attachment } from "./attachment.ts";
 import { type DocumentDefinition, definitionData, isDefinition } from "./definition.ts";
 import { Document } from "./document.ts";
 import { OffprintError } from "./error.ts";
+import { beginImport, type ImportSource } from "./import.ts";
 import { type WorkerOptions, workersOf } from "./workers.ts";
 
 export type OpenOptions = WorkerOptions & {
@@ -29,6 +30,8 @@ export type OpenOptions = WorkerOptions & {
   persist?: boolean | undefined;
   /** Called with each status, also while the document is still being opened (`blocked`, say). */
   onStatus?: ((status: Status) => void) | undefined;
+  /** Makes a new document of a plain SQLite file; rejects with `exists` if the document is on the device already. */
+  import?: ImportSource | undefined;
   /** Gives up opening. */
   signal?: AbortSignal | undefined;
 };
@@ -100,8 +103,10 @@ export async function open<D extends DocumentDefinition>(
   signal?.addEventListener("abort", giveUp);
   try {
     if (onStatus) attachment.onStatus(onStatus);
+    const importing =
+      options.import === undefined ? undefined : await beginImport(attachment, options.import);
     await attachment.start();
-    await attachment.opened;
+    await Promise.all([attachment.opened, importing?.done]);
     return new Document(id, definition, attachment);
   } catch (error) {
     const why = error instanceof OffprintError ? error : refusedByBrowser(error);

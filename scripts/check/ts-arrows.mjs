@@ -21,7 +21,7 @@ const RULES = {
 };
 
 const IMPORT =
-  /\b(?:import|export)\s+(type\b)?[^;"'()]*?\bfrom\s*["']([^"']+)["']|\bimport\s*\(?\s*["']([^"']+)["']/g;
+  /\b(?:import|export)\s+(type\b)?[^;"'()]*?\bfrom\s*["']([^"']+)["']|(?<!["'.])\bimport\s*\(?\s*["']([^"']+)["']/g;
 
 /** The violations of demo → js → worker (rpc types only), and of who may use Node or a package. */
 export function tsArrows() {

@@ -1,4 +1,4 @@
-// A document as a file that any SQLite opens, made in a real tab while others write.
+// A document as a file that any SQLite opens, made in a real tab while others write, and back.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -37,7 +37,7 @@ const fill = (page, count) =>
     count,
   );
 
-describe(`export in ${browserName}`, () => {
+describe(`export and import in ${browserName}`, () => {
   let tabs;
 
   before(async () => {
@@ -77,6 +77,54 @@ describe(`export in ${browserName}`, () => {
     );
     if (said === undefined) t.diagnostic("there is no sqlite3 program here to open the file with");
     else assert.equal(said, "ok\n1500|1500\n1\n");
+  });
+
+  test("what was exported becomes another document, in every tab, and is there again", async () => {
+    const [from, to] = [tabs.fresh(), tabs.fresh()];
+    const page = await tabs.tab();
+    assert.equal(await open(page, from), "open");
+    await fill(page, 700);
+    const importing = (id, source) =>
+      evaluate(
+        page,
+        async ({ id, source }) => {
+          const { definition, open, sql } = window.offprint;
+          const { blob } = await window.doc.export();
+          const file = await blob();
+          const sources = {
+            blob: file,
+            bytes: new Uint8Array(await file.arrayBuffer()),
+            stream: file.stream(),
+          };
+          sources.noise = new Blob(["x".repeat(10_000)]);
+          try {
+            window.copy = await open(definition, id, { import: sources[source] });
+            const [{ count }] = await window.copy.query(sql`SELECT count(*) AS count FROM note`);
+            return count;
+          } catch (error) {
+            return error.code ?? String(error);
+          }
+        },
+        { id, source },
+      );
+    assert.equal(await importing(to, "blob"), 700);
+    assert.equal(await importing(to, "blob"), "exists");
+    await evaluate(page, () => window.copy.mutate.add({ id: "more", tab: "x" }).durable);
+    const other = await tabs.tab();
+    assert.equal(await open(other, to), "open");
+    assert.equal(await evaluate(other, () => window.doc.status.pending), 0);
+    for (const source of ["bytes", "stream"]) assert.equal(await importing(tabs.fresh(), source), 700);
+    const refused = tabs.fresh();
+    assert.equal(await importing(refused, "noise"), "bad_file");
+    assert.equal(await importing(refused, "blob"), 700);
+    await tabs.profile.quit();
+    await tabs.profile.start();
+    const again = await tabs.tab();
+    assert.equal(await open(again, to), "open");
+    const [{ count }] = await evaluate(again, () =>
+      window.doc.query(window.offprint.sql`SELECT count(*) AS count FROM note`),
+    );
+    assert.equal(count, 701);
   });
 
   test("an export that is not read to its end is given up, and the document closes", async () => {

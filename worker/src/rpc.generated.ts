@@ -9,7 +9,7 @@ export type SqlValue = null | number | bigint | string | boolean | Uint8Array;
 /**
  * What went wrong, as a stable word.
  */
-export type Code = "bad_document_id" | "bad_definition" | "definition_mismatch" | "unknown_mutator" | "bad_argument" | "too_large" | "sql" | "constraint" | "forbidden" | "nondeterministic" | "bad_frame" | "bad_state" | "unsupported_version" | "unauthorized" | "sequence_gap" | "history_mismatch" | "diverged" | "dismissed" | "corrupt" | "superseded" | "quota" | "disk" | "storage_cleared" | "pending" | "storage_unavailable" | "blocked" | "closed" | "unreachable" | "limit" | "internal";
+export type Code = "bad_document_id" | "bad_definition" | "definition_mismatch" | "unknown_mutator" | "bad_argument" | "too_large" | "sql" | "constraint" | "forbidden" | "nondeterministic" | "bad_frame" | "bad_state" | "unsupported_version" | "unauthorized" | "sequence_gap" | "history_mismatch" | "diverged" | "dismissed" | "exists" | "bad_file" | "corrupt" | "superseded" | "quota" | "disk" | "storage_cleared" | "pending" | "storage_unavailable" | "blocked" | "closed" | "unreachable" | "limit" | "internal";
 
 /**
  * A code and a sentence, as JavaScript sees an error.
@@ -105,7 +105,19 @@ subscription: number, } } | { "dismiss": {
 /**
  * Which one.
  */
-seq: MutationSeq, } } | { "export": { 
+seq: MutationSeq, } } | { "import": { 
+/**
+ * Where the part begins.
+ */
+offset: number, 
+/**
+ * The part.
+ */
+bytes: Uint8Array<ArrayBuffer>, 
+/**
+ * Whether it is the last.
+ */
+last: boolean, } } | { "export": { 
 /**
  * What the primary has confirmed, without what is pending.
  */

@@ -1,5 +1,6 @@
 //! An open document on a client: confirmed pages, pending mutations on top, and who is told what.
 
+mod import;
 mod local;
 mod split;
 
@@ -16,6 +17,7 @@ use crate::export::Exports;
 use crate::head::Identity;
 use crate::host::ReplicaConfig;
 use crate::image::Image;
+use crate::import::Import;
 use crate::journal::Recovered;
 use crate::journal::{Journal, Ticket};
 use crate::ledger::Ledger;
@@ -53,6 +55,8 @@ pub(crate) struct Document {
     ledger: Ledger,
     live: LiveQueries<(TabId, u32)>,
     exports: Exports,
+    import: Option<Import>,
+    imported: Option<import::Imported>,
     /// What the overlay touches.
     overlay: Touched,
     /// What changed in the view since the live queries last ran.
@@ -95,6 +99,8 @@ impl Document {
             ledger: recovered.ledger,
             live: LiveQueries::new(),
             exports: Exports::default(),
+            import: None,
+            imported: None,
             overlay: Touched::none(),
             changed: Touched::none(),
             unseen: Some(Touched::All),
@@ -146,7 +152,7 @@ impl Document {
 
     /// Whether requests can be answered.
     pub(crate) fn is_ready(&self) -> bool {
-        self.ready
+        self.ready && self.import.is_none()
     }
 
     pub(crate) fn set_confirm_after(&mut self, mutations: usize) {
@@ -200,6 +206,9 @@ impl Document {
                 Ok(Reply::Done)
             }
             Request::Dismiss { seq } => self.dismiss(seq, journal).map(|()| Reply::Done),
+            Request::Import { offset, bytes, last } => {
+                return self.import((tab, no), (offset, &bytes.0, last), journal, told);
+            }
             Request::Export { confirmed } => {
                 let (image, database) = (&self.confirmed, &mut self.database);
                 Ok(self.exports.begin(tab, no, || match confirmed {
@@ -302,10 +311,11 @@ impl Document {
         Ok(())
     }
 
-    /// A tab is gone: its subscriptions and exports end.
+    /// A tab is gone: its subscriptions, its exports and its import end.
     pub(crate) fn tab_gone(&mut self, tab: TabId) {
         self.live.drop_where(|(other, _)| *other == tab);
         self.exports.tab_gone(tab);
+        self.import = self.import.take().filter(|import| import.tab() != tab);
     }
 
     /// Takes commits; the view is brought in line by the next [`Document::settle`]. On an error what was taken before
@@ -503,6 +513,7 @@ impl Document {
     pub(crate) fn flushed(&mut self, journal: &Journal, told: &mut Told) {
         let ticket = journal.recorded();
         self.tell_owed(ticket, told);
+        self.tell_imported(ticket, told);
         let mut durable: BTreeMap<TabId, Vec<RequestNo>> = BTreeMap::new();
         for pending in self.timeline.flushed(ticket) {
             durable.entry(pending.tab).or_default().push(pending.request);
@@ -540,6 +551,9 @@ impl Document {
         self.timeline.unflushed(ticket);
         for (decision, _) in &mut self.decisions {
             *decision = ticket;
+        }
+        if let Some(imported) = &mut self.imported {
+            imported.ticket = ticket;
         }
         for (owed, ..) in &mut self.owed {
             *owed = ticket;

@@ -34,6 +34,7 @@ pub mod mutator;
 pub mod migration;
 pub mod live;
 mod export;
+mod import;
 mod timeline;
 mod rebase;
 mod sync;

@@ -64,6 +64,8 @@ pub struct Replica {
     /// Whether a counter has moved since.
     is_status_due: bool,
     wake: Option<u64>,
+    /// Whether the server is to be called once nothing is being imported.
+    is_call_due: bool,
     /// The server is called once this is durable.
     connect_after: Option<Ticket>,
 }
@@ -114,6 +116,7 @@ impl Replica {
             told_at: 0,
             is_status_due: false,
             wake: None,
+            is_call_due: false,
             connect_after: None,
             config,
         })
@@ -256,6 +259,7 @@ impl Replica {
             }
         }
         self.answer_waiting(now, told, effects);
+        self.call_server(told, effects);
         if let State::Open(document) = &mut self.state {
             document.run_live_queries(now, told);
             let checked = document.checkpoint_if_due(&mut self.journal);
@@ -373,7 +377,7 @@ impl Replica {
             _ => {}
         }
         match &mut self.state {
-            State::Open(document) if document.is_ready() => {
+            State::Open(document) if document.is_ready() || matches!(request, Request::Import { .. }) => {
                 document.request(now, (tab, no), request, &mut self.journal, told)
             }
             State::Failed(problem) => told.push((tab, TabEvent::Failed { no, problem: problem.clone() })),
@@ -438,17 +442,29 @@ impl Replica {
         match Document::open(self.config.clone(), mutators, recovered, self.slice) {
             Ok(mut document) => {
                 document.set_confirm_after(self.confirm_after);
-                let confirmed = document.before_connecting(&mut self.journal);
                 self.state = State::Open(Box::new(document));
                 self.damage = damage.map(Problem::from);
-                match confirmed {
-                    _ if !self.config.server => {}
-                    Ok(None) => self.sync.connect(effects),
-                    Ok(ticket) => self.connect_after = ticket,
-                    Err(error) => self.fail(error, told),
-                }
+                self.is_call_due = self.config.server;
+                // A file to import comes before the server.
                 self.answer_waiting(now, told, effects);
+                self.call_server(told, effects);
             }
+            Err(error) => self.fail(error, told),
+        }
+    }
+
+    /// Connects for the first time, unless a file is still coming.
+    fn call_server(&mut self, told: &mut Told, effects: &mut Vec<ReplicaEffect>) {
+        let State::Open(document) = &mut self.state else { return };
+        if !self.is_call_due || document.is_importing() {
+            return;
+        }
+        self.is_call_due = false;
+        match document.before_connecting(&mut self.journal) {
+            Ok(confirmed) => match confirmed.max(document.imported()) {
+                None => self.sync.connect(effects),
+                ticket => self.connect_after = ticket,
+            },
             Err(error) => self.fail(error, told),
         }
     }

@@ -64,6 +64,10 @@ codes! {
     Diverged = "diverged",
     /// A request is repeated whose mutation was rejected, which the app has dismissed since.
     Dismissed = "dismissed",
+    /// The document is on the device already, so no file can become it.
+    Exists = "exists",
+    /// A file is not a SQLite database that can be a document.
+    BadFile = "bad_file",
     /// Bytes on the device fail their check.
     Corrupt = "corrupt",
     /// Files on the device are of a newer format than this build knows.

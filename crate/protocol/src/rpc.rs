@@ -41,6 +41,17 @@ pub enum Request {
         /// Which one.
         seq: MutationSeq,
     },
+    /// Makes the document from a SQLite file, the next part of which this is; answered at the end when it is durable.
+    Import {
+        /// Where the part begins.
+        #[cfg_attr(feature = "ts", ts(type = "number"))]
+        offset: u64,
+        /// The part.
+        #[cfg_attr(feature = "ts", ts(type = "Uint8Array<ArrayBuffer>"))]
+        bytes: Bytes,
+        /// Whether it is the last.
+        last: bool,
+    },
     /// Begins to export the document as a SQLite file.
     Export {
         /// What the primary has confirmed, without what is pending.

@@ -101,8 +101,16 @@ impl Client {
         Self::open(entropy, definition, disk, true)
     }
 
+    /// A client that asks for something before its files are open.
+    pub fn asking(entropy: u8, request: Request) -> Self {
+        let disk = DiskMemory::new(u64::from(entropy));
+        let mut client = Self::unready(entropy, definition(), disk, true, None, Some(request));
+        client.replayed();
+        client
+    }
+
     fn open(entropy: u8, definition: Definition, disk: DiskMemory, server: bool) -> Self {
-        let mut client = Self::unready(entropy, definition, disk, server, None);
+        let mut client = Self::unready(entropy, definition, disk, server, None, None);
         client.replayed();
         client
     }
@@ -114,6 +122,7 @@ impl Client {
         disk: DiskMemory,
         server: bool,
         slice: Option<u64>,
+        request: Option<Request>,
     ) -> Self {
         let mut client = Self {
             replica: Replica::new(config(entropy, definition, server)).unwrap(),
@@ -133,6 +142,9 @@ impl Client {
             client.replica.set_slice(slice);
         }
         client.tell(ReplicaInput::TabHere { tab: TAB });
+        if let Some(request) = request {
+            client.ask(request);
+        }
         client.tell(ReplicaInput::DiskReady { kind: StorageKind::Opfs, durable: true, reason: None });
         client
     }
@@ -160,7 +172,7 @@ impl Client {
         let next = self.next;
         Self {
             next,
-            ..Self::unready(self.entropy.wrapping_add(100), definition(), self.disk, true, Some(slice))
+            ..Self::unready(self.entropy.wrapping_add(100), definition(), self.disk, true, Some(slice), None)
         }
     }
 
