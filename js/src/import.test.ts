@@ -11,7 +11,7 @@ const file = (length: number) => Uint8Array.from({ length }, (_, at) => at % 249
 function hub(failAt = Number.POSITIVE_INFINITY) {
   const parts: { offset: number; bytes: Uint8Array; last: boolean }[] = [];
   const ask = async (request: Request): Promise<Reply> => {
-    if (typeof request !== "object" || !("import" in request)) throw new Error("not an import");
+    if (typeof request !== "object" || !("import" in request)) throw new Error("another request");
     if (parts.length === failAt) throw new OffprintError("exists", "there");
     parts.push(request.import);
     return "done";
