@@ -5,60 +5,13 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::io::Read;
+use std::process::{Command, Output};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use offprint_protocol::{MutationSeq, Value};
-use support::{Copy, Ended, add, definition, mutation, push};
-use tempfile::TempDir;
-
-struct Program {
-    child: Child,
-    address: SocketAddr,
-}
-
-fn write_definition(dir: &Path) -> PathBuf {
-    let path = dir.join("notes.json");
-    std::fs::write(&path, serde_json::to_string(&definition()).unwrap()).unwrap();
-    path
-}
-
-fn offprint() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_offprint"))
-}
-
-impl Program {
-    fn start(dir: &TempDir) -> Self {
-        let mut child = offprint()
-            .arg("serve")
-            .arg(write_definition(dir.path()))
-            .args(["--listen", "127.0.0.1:0", "--data"])
-            .arg(dir.path().join("data"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let address = line.strip_prefix("offprint: serving \"notes\" on http://").expect(&line);
-        Self { address: address.trim().parse().unwrap(), child }
-    }
-
-    fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use support::program::{Program, offprint, write_definition};
+use support::{Copy, Ended, add, mutation, push};
 
 fn fails(command: &mut Command) -> String {
     let Output { status, stderr, stdout } = command.output().unwrap();

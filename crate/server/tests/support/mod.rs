@@ -3,6 +3,8 @@
 // Each test file uses a part of this.
 #![allow(dead_code)]
 
+pub(crate) mod program;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -103,6 +105,11 @@ impl Socket {
     /// Sends what may fail because the server has gone.
     pub(crate) async fn try_send(&mut self, message: &ClientMessage) -> bool {
         self.0.send(Message::Binary(message.to_bytes().into())).await.is_ok()
+    }
+
+    /// Sends what may fail because the server has closed the socket.
+    pub(crate) async fn try_send_raw(&mut self, message: Message) -> bool {
+        self.0.send(message).await.is_ok()
     }
 
     /// The next message, or how the session ended.
