@@ -1,5 +1,6 @@
-// npm run bench: what each operation costs, in headless Chromium. Arguments go to the benches.
+// npm run bench: what each operation costs, in headless Chromium and natively. Arguments go to the benches in the browser.
 import { prepareBrowserRuns } from "./lib/e2e.mjs";
+import { nativeBench } from "./lib/native-bench.mjs";
 import { inRoot } from "./lib/paths.mjs";
 import { start } from "./lib/run.mjs";
 import { main, Stop } from "./lib/say.mjs";
@@ -13,5 +14,6 @@ await main(async () => {
     const { code } = await start(process.execPath, [inRoot(bench), ...process.argv.slice(2)], { env }).done;
     if (code !== 0) return code;
   }
+  await nativeBench();
   return 0;
 });
