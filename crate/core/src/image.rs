@@ -135,7 +135,7 @@ impl Image {
             return Err(corrupt("a rollup to Lsn 0 has another hash than its history's start"));
         }
         let pages = || parts.iter().flat_map(|part| &part.pages);
-        if pages().any(|patch| matches!(patch.bytes, PatchBytes::Xor(_))) {
+        if pages().any(|patch| patch.bytes.needs_before()) {
             return Err(corrupt("a rollup holds a difference"));
         }
         let replaces = last.from == Lsn(0);

@@ -46,6 +46,11 @@ impl Writer {
         self
     }
 
+    /// A signed integer as a varint whose lowest bit is the sign, so that small ones are short.
+    pub fn zigzag(&mut self, value: i64) -> &mut Self {
+        self.varint(((value << 1) ^ (value >> 63)) as u64)
+    }
+
     /// Bytes as they are, without a length.
     pub fn raw(&mut self, bytes: &[u8]) -> &mut Self {
         self.bytes.extend_from_slice(bytes);
@@ -168,6 +173,12 @@ impl<'a> Reader<'a> {
             }
         }
         Err(bad("a varint exceeds 64 bits"))
+    }
+
+    /// What [`Writer::zigzag`] wrote.
+    pub fn zigzag(&mut self) -> Result<i64, Error> {
+        let value = self.varint()?;
+        Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 
     /// A varint that fits 32 bits.

@@ -26,7 +26,7 @@ pub struct Commit {
     pub checksum: Checksum,
     /// Which tables it may have touched.
     pub touched: Touched,
-    /// The changed pages, ascending; `Xor` against `lsn - 1`.
+    /// The changed pages, ascending; `Xor` and `Delta` against `lsn - 1`.
     pub pages: Vec<PagePatch>,
 }
 
@@ -47,7 +47,7 @@ pub struct Rollup {
     pub last: bool,
     /// In the last part: what was decided up to `to`.
     pub outcomes: Vec<Outcome>,
-    /// Pages of this part, ascending over all parts; never `Xor`.
+    /// Pages of this part, ascending over all parts; never `Xor` or `Delta`.
     pub pages: Vec<PagePatch>,
 }
 

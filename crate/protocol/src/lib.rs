@@ -8,6 +8,7 @@
 pub mod codec;
 pub mod commit;
 pub mod definition;
+mod delta;
 pub mod error;
 pub mod id;
 pub mod message;

@@ -5,11 +5,15 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::codec::{Decode, Encode, Reader, Writer, bad};
+use crate::delta;
 use crate::error::{Code, Error};
 use crate::id::PageNo;
 
 /// The bytes of a SQLite page; no other size is used.
 pub const PAGE_SIZE: usize = 4096;
+
+/// A delta up to this is taken without looking for something shorter.
+const SMALL: usize = 128;
 
 /// The highest page number that is accepted: 16 GiB of document.
 pub const MAX_PAGES: u32 = 1 << 22;
@@ -94,6 +98,8 @@ pub enum PatchBytes {
     Lz4(Vec<u8>),
     /// An LZ4 block of the page XOR the receiver's version of it (zeros if it has none).
     Xor(Vec<u8>),
+    /// What is new in it, and what is copied from the receiver's version of it (zeros if it has none).
+    Delta(Vec<u8>),
 }
 
 /// One page of a commit or rollup.
@@ -108,34 +114,36 @@ pub struct PagePatch {
 }
 
 impl PagePatch {
-    /// The smallest patch that makes `page` from `before`; without `before` it stands for itself.
+    /// A small patch that makes `page` from `before`; without `before` it stands for itself.
     pub fn new(no: PageNo, page: &Page, before: Option<&Page>) -> Self {
-        let whole = lz4_flex::block::compress(&page[..]);
-        let mut bytes =
-            if whole.len() < PAGE_SIZE { PatchBytes::Lz4(whole) } else { PatchBytes::Raw(page.to_vec()) };
-        if let Some(before) = before {
-            let mut difference = *before.0;
-            xor(&mut difference, page);
-            let delta = lz4_flex::block::compress(&difference);
-            if delta.len() < bytes.len() {
-                bytes = PatchBytes::Xor(delta);
+        let delta = before.and_then(|before| delta::encode(&before.0, &page.0)).map(PatchBytes::Delta);
+        let bytes = match delta {
+            Some(delta) if delta.len() <= SMALL => delta,
+            delta => {
+                let xor = before.map(|before| PatchBytes::Xor(compress(&xor(*before.0, page))));
+                let whole = PatchBytes::Lz4(compress(page));
+                let smallest = [delta, xor].into_iter().flatten().fold(whole, PatchBytes::smaller);
+                if smallest.len() < PAGE_SIZE { smallest } else { PatchBytes::Raw(page.to_vec()) }
             }
-        }
+        };
         Self { no, crc: page.crc(), bytes }
     }
 
     /// The page that results on top of `before`, or `corrupt` if it is not the one that was meant.
     pub fn apply(&self, before: Option<&Page>) -> Result<Page, Error> {
         let mut image = [0; PAGE_SIZE];
+        let zeros = [0; PAGE_SIZE];
+        let before = before.map_or(&zeros, |before| &*before.0);
         match &self.bytes {
             PatchBytes::Raw(bytes) if bytes.len() == PAGE_SIZE => image.copy_from_slice(bytes),
             PatchBytes::Raw(_) => return Err(self.corrupt()),
             PatchBytes::Lz4(block) => self.decompress(block, &mut image)?,
             PatchBytes::Xor(block) => {
                 self.decompress(block, &mut image)?;
-                if let Some(before) = before {
-                    xor(&mut image, before);
-                }
+                image = xor(image, before);
+            }
+            PatchBytes::Delta(delta) => {
+                delta::decode(delta, before, &mut image).map_err(|_| self.corrupt())?;
             }
         }
         let page = Page(Arc::new(image));
@@ -158,7 +166,10 @@ impl PatchBytes {
     /// The number of payload bytes.
     pub fn len(&self) -> usize {
         match self {
-            PatchBytes::Raw(bytes) | PatchBytes::Lz4(bytes) | PatchBytes::Xor(bytes) => bytes.len(),
+            PatchBytes::Raw(bytes)
+            | PatchBytes::Lz4(bytes)
+            | PatchBytes::Xor(bytes)
+            | PatchBytes::Delta(bytes) => bytes.len(),
         }
     }
 
@@ -166,12 +177,26 @@ impl PatchBytes {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Whether it can be applied only to the version that it was made for.
+    pub fn needs_before(&self) -> bool {
+        matches!(self, PatchBytes::Xor(_) | PatchBytes::Delta(_))
+    }
+
+    fn smaller(self, other: Self) -> Self {
+        if other.len() < self.len() { other } else { self }
+    }
 }
 
-fn xor(target: &mut [u8; PAGE_SIZE], with: &[u8; PAGE_SIZE]) {
-    for (byte, other) in target.iter_mut().zip(with) {
+fn compress(image: &[u8; PAGE_SIZE]) -> Vec<u8> {
+    lz4_flex::block::compress(image)
+}
+
+fn xor(mut image: [u8; PAGE_SIZE], with: &[u8; PAGE_SIZE]) -> [u8; PAGE_SIZE] {
+    for (byte, other) in image.iter_mut().zip(with) {
         *byte ^= other;
     }
+    image
 }
 
 impl Encode for PagePatch {
@@ -181,6 +206,7 @@ impl Encode for PagePatch {
             PatchBytes::Raw(bytes) => out.u8(0).bytes(bytes),
             PatchBytes::Lz4(bytes) => out.u8(1).bytes(bytes),
             PatchBytes::Xor(bytes) => out.u8(2).bytes(bytes),
+            PatchBytes::Delta(bytes) => out.u8(3).bytes(bytes),
         };
     }
 }
@@ -198,6 +224,7 @@ impl Decode for PagePatch {
             0 => PatchBytes::Raw(bytes),
             1 => PatchBytes::Lz4(bytes),
             2 => PatchBytes::Xor(bytes),
+            3 => PatchBytes::Delta(bytes),
             _ => return Err(bad("an unknown kind of page patch")),
         };
         Ok(Self { no, crc, bytes })
@@ -224,7 +251,7 @@ mod tests {
         let mut after = before.clone();
         after.make_mut()[100] ^= 1;
         let patch = PagePatch::new(PageNo(7), &after, Some(&before));
-        assert!(patch.to_bytes().len() < 60, "{}", patch.to_bytes().len());
+        assert!(patch.to_bytes().len() < 20, "{}", patch.to_bytes().len());
         let decoded = PagePatch::from_bytes(&patch.to_bytes()).unwrap();
         assert_eq!(decoded.apply(Some(&before)).unwrap(), after);
     }

@@ -40,7 +40,7 @@ impl Encode for Value {
     fn encode(&self, out: &mut Writer) {
         match self {
             Value::Null => out.u8(0),
-            Value::Integer(value) => out.u8(1).varint(zigzag(*value)),
+            Value::Integer(value) => out.u8(1).zigzag(*value),
             Value::Real(value) => out.u8(2).u64(value.to_bits()),
             Value::Text(text) => out.u8(3).str(text),
             Value::Blob(bytes) => out.u8(4).bytes(bytes),
@@ -52,23 +52,13 @@ impl Decode for Value {
     fn decode(from: &mut Reader<'_>) -> Result<Self, Error> {
         Ok(match from.u8()? {
             0 => Value::Null,
-            1 => Value::Integer(unzigzag(from.varint()?)),
+            1 => Value::Integer(from.zigzag()?),
             2 => Value::Real(f64::from_bits(from.u64()?)),
             3 => Value::Text(from.str()?.to_owned()),
             4 => Value::Blob(from.bytes()?.to_owned()),
             _ => return Err(bad("an unknown kind of value")),
         })
     }
-}
-
-/// Maps small magnitudes of either sign to small unsigned numbers.
-pub fn zigzag(value: i64) -> u64 {
-    ((value << 1) ^ (value >> 63)) as u64
-}
-
-/// The inverse of [`zigzag`].
-pub fn unzigzag(value: u64) -> i64 {
-    ((value >> 1) as i64) ^ -((value & 1) as i64)
 }
 
 impl Serialize for Value {

@@ -21,6 +21,7 @@ enum Sample {
     Client(ClientMessage),
     Server(ServerMessage),
     Position(Position),
+    Patch(PagePatch),
     Definition(Definition),
 }
 
@@ -30,6 +31,7 @@ impl Sample {
             Sample::Client(message) => message.to_bytes(),
             Sample::Server(message) => message.to_bytes(),
             Sample::Position(position) => position.to_bytes(),
+            Sample::Patch(patch) => patch.to_bytes(),
             Sample::Definition(definition) => definition.to_bytes(),
         }
     }
@@ -39,6 +41,7 @@ impl Sample {
             Sample::Client(_) => ClientMessage::from_bytes(bytes).map(Sample::Client),
             Sample::Server(_) => ServerMessage::from_bytes(bytes).map(Sample::Server),
             Sample::Position(_) => Position::from_bytes(bytes).map(Sample::Position),
+            Sample::Patch(_) => PagePatch::from_bytes(bytes).map(Sample::Patch),
             // A definition is only ever hashed, so nothing decodes it.
             Sample::Definition(definition) => Ok(Sample::Definition(definition.clone())),
         }
@@ -212,6 +215,7 @@ fn samples() -> BTreeMap<&'static str, Sample> {
         ("server-pong", Sample::Server(ServerMessage::Pong(300))),
         ("server-refused", Sample::Server(refused)),
         ("position", Sample::Position(position())),
+        ("patch-delta", Sample::Patch(PagePatch::new(PageNo(2), &page(1), Some(&page(0))))),
         ("definition", Sample::Definition(definition())),
     ])
 }
@@ -275,7 +279,15 @@ fn the_frames_in_the_document_are_the_golden_ones() {
     }
     for kind in ["client-hello", "client-push", "client-ping", "server-welcome-tail", "server-commits"]
         .into_iter()
-        .chain(["server-rollup-last", "server-pong", "server-refused", "position", "definition", "rows"])
+        .chain([
+            "server-rollup-last",
+            "server-pong",
+            "server-refused",
+            "patch-delta",
+            "position",
+            "definition",
+            "rows",
+        ])
     {
         assert!(documented.iter().any(|(name, _)| name == kind), "{kind} is not documented");
     }

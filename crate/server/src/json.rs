@@ -2,7 +2,6 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use offprint_protocol::value::unzigzag;
 use offprint_protocol::{Argument, Code, Error, Reader, Value};
 use serde_json::{Map, Value as Json, json};
 
@@ -58,7 +57,7 @@ pub(crate) fn rows(bytes: &[u8]) -> Result<Map<String, Json>, Error> {
 fn cell(reader: &mut Reader<'_>) -> Result<Json, Error> {
     Ok(match reader.u8()? {
         0 => Json::Null,
-        1 => unzigzag(reader.varint()?).into(),
+        1 => reader.zigzag()?.into(),
         2 => match f64::from_bits(reader.u64()?) {
             real if real.is_finite() => real.into(),
             real => json!({ "real": if real > 0.0 { "inf" } else { "-inf" } }),
@@ -72,7 +71,6 @@ fn cell(reader: &mut Reader<'_>) -> Result<Json, Error> {
 #[cfg(test)]
 mod tests {
     use offprint_protocol::Writer;
-    use offprint_protocol::value::zigzag;
 
     use super::*;
 
@@ -112,7 +110,7 @@ mod tests {
     fn rows_go_out_as_they_are() {
         let mut out = Writer::new();
         out.varint(2).str("a").str("b").varint(3);
-        out.u8(0).u8(1).varint(zigzag(i64::MAX));
+        out.u8(0).u8(1).zigzag(i64::MAX);
         out.u8(2).u64(0.5f64.to_bits()).u8(2).u64(f64::INFINITY.to_bits());
         out.u8(3).bytes(b"x\xff").u8(4).bytes(&[0, 255]);
         let rows = Json::from(rows(&out.finish()).unwrap());
