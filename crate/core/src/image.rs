@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use offprint_protocol::page::{MAX_PAGES, PatchBytes};
+use offprint_protocol::page::MAX_PAGES;
 use offprint_protocol::{
     Checksum, Code, Commit, Error, JournalId, Lsn, Page, PageNo, PagePatch, Position, Rollup, Touched,
 };
@@ -399,6 +399,8 @@ fn corrupt(what: impl Into<String>) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use offprint_protocol::page::PatchBytes;
+
     use super::*;
 
     const JOURNAL: JournalId = JournalId([1; 16]);

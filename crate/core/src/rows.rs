@@ -1,7 +1,6 @@
 //! The rows of a query as one buffer (PROTOCOL.md, Rows).
 
 use offprint_protocol::rpc::Select;
-use offprint_protocol::value::zigzag;
 use offprint_protocol::{Code, Error, Touched, Value, Writer};
 use rusqlite::Statement;
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -114,7 +113,7 @@ fn encode_rows(link: &Link, statement: &mut Statement<'_>) -> Result<Vec<u8>, Er
 fn encode_cell(out: &mut Writer, cell: ValueRef<'_>) {
     match cell {
         ValueRef::Null => out.u8(0),
-        ValueRef::Integer(value) => out.u8(1).varint(zigzag(value)),
+        ValueRef::Integer(value) => out.u8(1).zigzag(value),
         ValueRef::Real(value) => out.u8(2).u64(value.to_bits()),
         ValueRef::Text(bytes) => out.u8(3).bytes(bytes),
         ValueRef::Blob(bytes) => out.u8(4).bytes(bytes),

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use offprint_protocol::rpc::Select;
-use offprint_protocol::value::unzigzag;
 use offprint_protocol::{
     Argument, Code, Definition, Error, JournalId, MutatorSource, Reader, Touched, Value,
 };
@@ -103,7 +102,7 @@ pub(crate) fn decode(rows: &[u8]) -> (Vec<String>, Vec<Vec<Value>>) {
     let count = from.varint().unwrap();
     let mut cell = || match from.u8().unwrap() {
         0 => Value::Null,
-        1 => Value::Integer(unzigzag(from.varint().unwrap())),
+        1 => Value::Integer(from.zigzag().unwrap()),
         2 => Value::Real(f64::from_bits(from.u64().unwrap())),
         3 => match String::from_utf8(from.bytes().unwrap().to_vec()) {
             Ok(text) => Value::Text(text),

@@ -6,7 +6,6 @@ mod host;
 
 use host::{Host, TAB_A, TAB_B, at, config, json, request};
 use js_sys::{BigInt, Reflect, Uint8Array};
-use offprint_protocol::value::unzigzag;
 use offprint_protocol::{Reader, Value};
 use wasm_bindgen::JsValue;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -29,7 +28,7 @@ fn cells(rows: &JsValue) -> Vec<Value> {
     let count = reader.varint().unwrap();
     let mut cell = || match reader.u8().unwrap() {
         0 => Value::Null,
-        1 => Value::Integer(unzigzag(reader.varint().unwrap())),
+        1 => Value::Integer(reader.zigzag().unwrap()),
         2 => Value::Real(f64::from_bits(reader.u64().unwrap())),
         3 => Value::Text(reader.str().unwrap().to_owned()),
         4 => Value::Blob(reader.bytes().unwrap().to_owned()),

@@ -334,7 +334,7 @@ impl Pair {
         assert_eq!((from.varint().unwrap(), from.str().unwrap()), (1, "token"));
         let count = from.varint().unwrap();
         for token in 1..=count {
-            let cell = (from.u8().unwrap(), offprint_protocol::value::unzigzag(from.varint().unwrap()));
+            let cell = (from.u8().unwrap(), from.zigzag().unwrap());
             assert_eq!(cell, (1, token as i64), "not a prefix of what was asked");
         }
         let durable = self.asked.iter().rfind(|(_, (_, _, stage))| *stage > Stage::Asked);
