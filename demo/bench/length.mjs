@@ -1,6 +1,7 @@
 // Long timelines and large documents in headless Chromium: how long they take, what memory, what is written.
 // Arguments: --rounds N (3), --json for the figures alone.
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { until } from "../e2e/lib/poll.mjs";
 import { Profile } from "../e2e/lib/profile.mjs";
@@ -9,7 +10,7 @@ import { staticSite } from "../e2e/lib/static-site.mjs";
 import { Figures } from "./lib/figures.mjs";
 import { buildPage } from "./lib/page.mjs";
 import { Wiretap } from "./lib/wiretap.mjs";
-import { diskWrites, hubMemory } from "./lib/workers.mjs";
+import { diskWrites, hubMemory, hubTurns } from "./lib/workers.mjs";
 
 const { values } = parseArgs({
   options: { rounds: { type: "string" }, json: { type: "boolean", default: false } },
@@ -124,6 +125,45 @@ async function pending(figures, { profile, site, server }) {
   await tap.close();
 }
 
+/** How long the hub hears nobody while a checkpoint is made and base catches up, and how long when nothing happens. */
+async function checkpoints(figures, { profile, site, server }) {
+  say("checkpoints");
+  const page = await profile.open(site.origin);
+  await ask(page, "open", "checkpoints", server.url);
+  for (let from = 0; from < 10_000; from += 1000) await ask(page, "bulk", from, from + 1000);
+  const disk = await diskWrites(page);
+  const quiet = async (from) => {
+    let [last, since] = [from, performance.now()];
+    await until(
+      "the checkpoint is made",
+      async () => {
+        const now = await disk.bytes();
+        if (now !== last) [last, since] = [now, performance.now()];
+        return (last > from && performance.now() - since > 2000) || { not: now - from };
+      },
+      { seconds: 60 },
+    );
+  };
+  await settled(page);
+  await quiet(-1);
+  const turns = await hubTurns(profile.browser);
+  const [taken, idle] = [[], []];
+  for (const round of eachRound) {
+    await ask(page, "bulk", 10_000 + round * 1000, 11_000 + round * 1000);
+    await settled(page);
+    const before = await disk.bytes();
+    await turns.start();
+    await quiet(before);
+    taken.push(await turns.longest());
+    await turns.start();
+    await delay(5000);
+    idle.push(await turns.longest());
+  }
+  const floor = { name: "when nothing happens", rounds: idle };
+  figures.add("the hub's longest turn in a checkpoint", "ms", taken, { floor, goal: { atMost: 4 } });
+  await profile.closeTab(page);
+}
+
 /** A document of about 100 MB. */
 async function large(figures, { profile, site, server }) {
   say("a large document");
@@ -163,6 +203,7 @@ try {
   await profile.start();
   const all = { profile, site, server };
   await written(figures, all);
+  await checkpoints(figures, all);
   await pending(figures, all);
   await large(figures, all);
 } finally {

@@ -1,12 +1,41 @@
 import { until } from "../../e2e/lib/poll.mjs";
 
-/** The bytes of a document's hub: its module's memory, and what its JavaScript holds. */
-export async function hubMemory(browser) {
+/** The one document's hub. */
+async function hubOf(browser) {
   const target = await until("there is one hub", () => {
     const hubs = browser.targets().filter((target) => target.type() === "shared_worker");
     return hubs.length === 1 ? hubs[0] : { not: hubs.length };
   });
-  const { client } = await target.worker();
+  return target.worker();
+}
+
+/** The longest time, in ms, for which a document's hub took no message since `start`. */
+export async function hubTurns(browser) {
+  const hub = await hubOf(browser);
+  await hub.evaluate(() => {
+    const { port1, port2 } = new MessageChannel();
+    let last = performance.now();
+    self.longest = 0;
+    port1.onmessage = () => {
+      const now = performance.now();
+      self.longest = Math.max(self.longest, now - last);
+      last = now;
+      port2.postMessage(0);
+    };
+    port2.postMessage(0);
+  });
+  return {
+    start: () =>
+      hub.evaluate(() => {
+        self.longest = 0;
+      }),
+    longest: () => hub.evaluate(() => self.longest),
+  };
+}
+
+/** The bytes of a document's hub: its module's memory, and what its JavaScript holds. */
+export async function hubMemory(browser) {
+  const { client } = await hubOf(browser);
   const { result: prototype } = await client.send("Runtime.evaluate", {
     expression: "WebAssembly.Memory.prototype",
   });
