@@ -3,6 +3,8 @@
 //! SQLite moves cells and cell pointers within a page, so bytes are looked for everywhere in the version before, as in
 //! VCDIFF (RFC 3284), and not only where they were.
 
+use std::cell::OnceCell;
+
 use crate::codec::{Reader, Writer, bad};
 use crate::error::Error;
 use crate::page::PAGE_SIZE;
@@ -16,15 +18,19 @@ const WORTH: usize = 6;
 const WORTH_UNSHIFTED: usize = 4;
 /// How many places that begin alike are looked at.
 const TRIES: usize = 8;
+/// A run that needs no other to be looked for.
+const LONG: usize = 64;
+/// Bytes that may have been changed in place.
+const FEW: usize = 8;
 const NONE: u16 = u16::MAX;
 
 /// How `after` is made from `before`, or nothing if that is long.
 pub(crate) fn encode(before: &Image, after: &Image) -> Option<Vec<u8>> {
-    let places = Places::new(before);
+    let source = Source::new(before);
     let mut out = Writer::new();
     let (mut done, mut at, mut shift) = (0, 0, 0);
     while at < PAGE_SIZE {
-        let Some((len, from)) = places.longest(after, at, shift) else {
+        let Some((len, from)) = source.longest(after, at, shift) else {
             at += 1;
             continue;
         };
@@ -72,22 +78,22 @@ fn outside() -> Error {
     bad("a delta reaches out of the page")
 }
 
-/// The places in a page where four bytes are found, newest first, by a hash of them.
-struct Places<'a> {
+/// A page to copy from.
+struct Source<'a> {
     page: &'a Image,
+    /// Made when something has moved.
+    places: OnceCell<Box<Places>>,
+}
+
+/// The places where four bytes are found, newest first, by a hash of them.
+struct Places {
     first: [u16; PAGE_SIZE],
     next: [u16; PAGE_SIZE],
 }
 
-impl<'a> Places<'a> {
+impl<'a> Source<'a> {
     fn new(page: &'a Image) -> Self {
-        let (mut first, mut next) = ([NONE; PAGE_SIZE], [NONE; PAGE_SIZE]);
-        for (at, four) in page.windows(4).enumerate() {
-            let slot = &mut first[hash(four)];
-            next[at] = *slot;
-            *slot = at as u16;
-        }
-        Self { page, first, next }
+        Self { page, places: OnceCell::new() }
     }
 
     /// The longest run of `after` from `at` on that is worth copying, and from where.
@@ -96,17 +102,21 @@ impl<'a> Places<'a> {
         let shifted = usize::try_from(at as i64 + shift).ok().filter(|from| *from < PAGE_SIZE);
         let near = [Some(at), shifted].into_iter().flatten().map(|from| (self.run(wanted, from), from));
         let best = near.max_by_key(|(len, _)| *len).filter(|(len, _)| *len >= WORTH_UNSHIFTED);
-        if best.is_some_and(|(len, _)| len >= 64) || wanted.len() < WORTH {
+        if best.is_some_and(|(len, _)| len >= LONG) || wanted.len() < WORTH {
             return best;
         }
-        let mut from = self.first[hash(&wanted[..4])];
-        let found = std::iter::from_fn(|| {
-            let here = (from != NONE).then_some(usize::from(from))?;
-            from = self.next[here];
-            Some((self.run(wanted, here), here))
-        });
-        let far = found.take(TRIES).max_by_key(|(len, _)| *len).filter(|(len, _)| *len >= WORTH);
+        if best.is_none() && self.resumes(after, at) {
+            return None;
+        }
+        let far = self.places(&wanted[..4]).take(TRIES).map(|from| (self.run(wanted, from), from));
+        let far = far.max_by_key(|(len, _)| *len).filter(|(len, _)| *len >= WORTH);
         best.into_iter().chain(far).max_by_key(|(len, _)| *len)
+    }
+
+    /// Whether only a few bytes from `at` on were changed in place.
+    fn resumes(&self, after: &Image, at: usize) -> bool {
+        let end = PAGE_SIZE.min(at + FEW);
+        (at + 1..end).any(|at| self.run(&after[at..], at) >= FEW)
     }
 
     fn run(&self, wanted: &[u8], from: usize) -> usize {
@@ -115,6 +125,24 @@ impl<'a> Places<'a> {
             here.chunks_exact(16).zip(wanted.chunks_exact(16)).take_while(|(a, b)| a == b).count() * 16;
         let rest = here[whole..].iter().zip(&wanted[whole..]).take_while(|(a, b)| a == b).count();
         whole + rest
+    }
+
+    fn places(&self, four: &[u8]) -> impl Iterator<Item = usize> {
+        let places = self.places.get_or_init(|| Box::new(Places::of(self.page)));
+        let known = |place: u16| (place != NONE).then_some(usize::from(place));
+        std::iter::successors(known(places.first[hash(four)]), move |place| known(places.next[*place]))
+    }
+}
+
+impl Places {
+    fn of(page: &Image) -> Self {
+        let mut places = Self { first: [NONE; PAGE_SIZE], next: [NONE; PAGE_SIZE] };
+        for (at, four) in page.windows(4).enumerate() {
+            let first = &mut places.first[hash(four)];
+            places.next[at] = *first;
+            *first = at as u16;
+        }
+        places
     }
 }
 
