@@ -1,5 +1,6 @@
 // npm test: every suite, each in its runner's own words, and a last line with the sum.
 import { BROWSERS, prepareBrowserRuns, runE2e } from "./lib/e2e.mjs";
+import { checkLoad, hasLoad } from "./lib/load.mjs";
 import { start } from "./lib/run.mjs";
 import { main } from "./lib/say.mjs";
 import { setup } from "./lib/setup.mjs";
@@ -40,9 +41,10 @@ await main(async () => {
     { name: "typescript", count: counts.node, body: unitTests },
     {
       name: `simulator, ${SEEDS} seeds`,
-      count: counts.sim,
+      count: counts.tally,
       body: () => runSim(["--seeds", String(SEEDS)]),
     },
+    ...(hasLoad ? [{ name: "load, quick", count: counts.tally, body: checkLoad }] : []),
     ...BROWSERS.map((browser) => ({
       name: `e2e ${browser}`,
       count: counts.node,

@@ -11,7 +11,7 @@ const counter = (passed, failed) => (output) => ({
 export const counts = {
   nextest: counter(/^\s*Summary .*?(\d+) passed/gm, /^\s*Summary .*?(\d+) (?:failed|timed out)/gm),
   libtest: counter(/^test result: .*?(\d+) passed/gm, /^test result: .*?(\d+) failed/gm),
-  sim: counter(/^(\d+) passed, \d+ failed$/gm, /^\d+ passed, (\d+) failed$/gm),
+  tally: counter(/^(\d+) passed, \d+ failed$/gm, /^\d+ passed, (\d+) failed$/gm),
   node: counter(/^ℹ pass (\d+)$/gm, /^ℹ (?:fail|cancelled) (\d+)$/gm),
 };
 
