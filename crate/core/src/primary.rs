@@ -61,7 +61,7 @@ pub struct Primary {
 struct Open {
     database: Database,
     ledger: Ledger,
-    /// Clients whose entry in the ledger is newer than the journal's.
+    /// Clients whose entry in the ledger may be newer than the journal's.
     unrecorded: BTreeSet<ClientId>,
     tail: Tail,
     queue: VecDeque<Queued>,
@@ -379,8 +379,8 @@ impl Primary {
         open.commit(&mut self.journal, touched, outcomes.into_values().collect())?;
         self.counts.commits += 1;
         if self.journal.wants_checkpoint() {
+            // Clients stay unrecorded: the old log, which counts until the new one does, has not got them.
             self.journal.checkpoint(open.database.pages().image(), &open.ledger, &[]);
-            open.unrecorded.clear();
         }
         Ok(())
     }
