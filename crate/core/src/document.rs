@@ -72,7 +72,7 @@ pub(crate) struct Document {
     /// The end of what is ours of what the server knows as ours, if that is not everything.
     cut: Option<Mark>,
     /// Confirmed by the document itself, but not told yet, because not flushed.
-    owed: VecDeque<(Ticket, TabId, RequestNo)>,
+    owed: VecDeque<(Ticket, TabId, RequestNo, MutationSeq)>,
 }
 
 impl Document {
@@ -283,7 +283,7 @@ impl Document {
         told.push((tab, TabEvent::Reply { no, reply: Reply::Applied { seq } }));
         // What is owed is told when it is flushed.
         if !self.timeline.is_durable(seq)
-            || self.owed.iter().any(|(_, who, which)| (*who, *which) == (tab, no))
+            || self.owed.iter().any(|(_, who, which, _)| (*who, *which) == (tab, no))
         {
             return;
         }

@@ -33,6 +33,18 @@ fn last_hello(client: &Client) -> Hello {
 }
 
 #[test]
+fn a_request_that_was_asked_without_a_server_is_confirmed_with_the_history_it_made() {
+    let mut server = Server::new(1);
+    let mut client = local(2);
+    let no = client.ask(add("one"));
+    // The hub dies before its tab has heard anything.
+    let mut client = client.reopen_asking(no, add("one"));
+    sync(&mut server, &mut [&mut client]);
+    assert_eq!(client.status().connection, Connection::Online);
+    assert_eq!(client.told(no).last().unwrap(), "confirmed");
+}
+
+#[test]
 fn what_the_device_made_becomes_the_servers_where_it_has_nothing() {
     let (mut server, client) = (Server::new(1), local(2));
     let mut client = client.reopen_with(true);

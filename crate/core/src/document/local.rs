@@ -7,6 +7,7 @@ use crate::document::{Document, Told};
 use crate::head::Origin;
 use crate::image::Image;
 use crate::journal::{Journal, Ticket};
+use crate::record::PendingMutation;
 
 impl Document {
     /// Whether nobody else decides: no server is named, and the history, if there is one, was made here.
@@ -68,7 +69,11 @@ impl Document {
             self.confirmed = pages.image().clone();
         }
         let through = self.timeline.end();
-        let unflushed = self.timeline.in_flight().map(|(ticket, one)| (ticket, one.tab, one.request));
+        // With a server named, what is flushed was called durable only.
+        let is_told = self.is_own_primary();
+        let owed = |ticket, one: &PendingMutation| (ticket, one.tab, one.request, one.mutation.seq);
+        let unflushed = self.timeline.in_flight().map(|(ticket, one)| owed(ticket, one));
+        let unflushed: Vec<_> = unflushed.filter(|_| is_told).collect();
         self.owed.extend(unflushed);
         let failed = std::mem::take(&mut self.failed);
         let rejections = self.timeline.iter().filter_map(|pending| {
@@ -85,19 +90,23 @@ impl Document {
         let outcome = Outcome { client: self.identity.client, through, rejections };
         let decided = self.timeline.decided(through);
         self.ledger.decide(&outcome)?;
-        for pending in decided {
+        for pending in &decided {
             self.ledger.answer(pending.tab, pending.request, pending.mutation.seq);
         }
         let ticket = journal.checkpoint(&self.confirmed, &self.ledger, &[]);
+        self.owed.extend(decided.iter().filter(|_| !is_told).map(|one| owed(ticket, one)));
         self.decisions.push_back((ticket, through));
         Ok(ticket)
     }
 
     /// Tells what was confirmed before it was flushed, now that it is.
     pub(super) fn tell_owed(&mut self, flushed: Ticket, told: &mut Told) {
-        while let Some((_, tab, no)) = self.owed.pop_front_if(|(ticket, ..)| *ticket <= flushed) {
+        while let Some((_, tab, no, seq)) = self.owed.pop_front_if(|(ticket, ..)| *ticket <= flushed) {
             told.push((tab, TabEvent::Durable { requests: vec![no] }));
-            told.push((tab, TabEvent::Confirmed { requests: vec![no] }));
+            told.push(match self.rejection_of(seq) {
+                Some(rejection) => (tab, TabEvent::Rejected { no, rejection: rejection.clone() }),
+                None => (tab, TabEvent::Confirmed { requests: vec![no] }),
+            });
         }
     }
 }

@@ -104,7 +104,8 @@ impl Client {
     /// A client that asks for something before its files are open.
     pub fn asking(entropy: u8, request: Request) -> Self {
         let disk = DiskMemory::new(u64::from(entropy));
-        let mut client = Self::unready(entropy, definition(), disk, true, None, Some(request));
+        let mut client =
+            Self::unready(entropy, definition(), disk, true, None, Some((RequestNo(1), request)));
         client.replayed();
         client
     }
@@ -122,7 +123,7 @@ impl Client {
         disk: DiskMemory,
         server: bool,
         slice: Option<u64>,
-        request: Option<Request>,
+        request: Option<(RequestNo, Request)>,
     ) -> Self {
         let mut client = Self {
             replica: Replica::new(config(entropy, definition, server)).unwrap(),
@@ -142,8 +143,9 @@ impl Client {
             client.replica.set_slice(slice);
         }
         client.tell(ReplicaInput::TabHere { tab: TAB });
-        if let Some(request) = request {
-            client.ask(request);
+        if let Some((no, request)) = request {
+            client.next = client.next.max(no.0 + 1);
+            client.ask_again(no, request);
         }
         client.tell(ReplicaInput::DiskReady { kind: StorageKind::Opfs, durable: true, reason: None });
         client
@@ -174,6 +176,14 @@ impl Client {
             next,
             ..Self::unready(self.entropy.wrapping_add(100), definition(), self.disk, true, Some(slice), None)
         }
+    }
+
+    /// Like [`Client::reopen`], and before the files are read the tab asks again.
+    pub fn reopen_asking(self, no: RequestNo, request: Request) -> Self {
+        let (next, entropy) = (self.next, self.entropy.wrapping_add(100));
+        let mut client = Self::unready(entropy, definition(), self.disk, true, None, Some((no, request)));
+        client.replayed();
+        Self { next, ..client }
     }
 
     /// Another device with a copy of the files, as they are now; its tab asks under other numbers.
