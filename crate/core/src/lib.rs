@@ -40,13 +40,19 @@ mod rebase;
 mod sync;
 mod document;
 mod replica;
+mod entry;
+pub mod commit_journal;
+mod file_journal;
+pub mod journal_memory;
 mod tail;
-mod news;
 mod primary;
 
 #[cfg(test)]
 mod testing;
 
+pub use commit_journal::CommitJournal;
+pub use entry::{Change, Entry};
+pub use file_journal::FileJournal;
 pub use image::Image;
 pub use primary::{Answer, Ask, AskNo, Primary, PrimaryCounts, PrimaryLimits, Verdict};
 pub use replica::Replica;

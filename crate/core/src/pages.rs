@@ -102,6 +102,11 @@ impl Pages {
         result
     }
 
+    /// The overlay has become part of `image`. What is visible stays as it was.
+    pub(crate) fn settle_overlay(&mut self, image: Image) {
+        self.committed = Snapshot::of(image);
+    }
+
     /// The page as SQLite reads it, `None` past the end.
     pub fn lookup(&self, no: PageNo) -> Result<Option<&Page>, Fault> {
         if no.0 == 0 || no.0 > self.staged.page_count.unwrap_or_else(|| self.page_count()) {

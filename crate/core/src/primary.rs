@@ -1,30 +1,33 @@
 //! A document's primary: runs the mutations of all clients in one order, and tells what is durable.
 //!
-//! At most one commit is being flushed at a time. What is pushed meanwhile forms the next batch, so batches grow with
-//! the load and an idle document answers at once.
+//! At most one commit is being appended at a time. What is pushed meanwhile forms the next batch, so batches grow with
+//! the load and an idle document answers at once. Until it is in the journal a commit is an overlay, so one that others
+//! were ahead of is made again as a replica rebases: what it changed is dropped, theirs is applied, and what theirs did
+//! not decide runs once more.
 
 mod adopt;
 mod ask;
+mod batch;
 mod limits;
+mod race;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use offprint_protocol::message::{CatchUp, ClientMessage, Hello, PROTOCOL_VERSION, ServerMessage, Welcome};
 use offprint_protocol::{
     ClientId, ClientKey, Code, CommitBatch, Decode, Encode, Error, Lsn, Mark, Mutation, MutationSeq, Outcome,
-    Position, Rejection, SessionNo, Touched,
+    Position, SessionNo, Touched,
 };
 
-use crate::head::Role;
+use crate::commit_journal::{CommitJournal, JournalEvent, Start};
+use crate::entry::{Entry, PART};
+use crate::file_journal::FileJournal;
 use crate::host::{PrimaryConfig, PrimaryEffect, PrimaryInput};
 use crate::image::Image;
-use crate::journal::Recovered;
-use crate::journal::{Journal, JournalConfig, Ticket};
+use crate::journal::Ticket;
 use crate::ledger::Ledger;
-use crate::mutator::{Call, Mutators};
-use crate::news::{News, PART};
+use crate::mutator::Mutators;
 use crate::pages::Pages;
-use crate::record::Record;
 use crate::sqlite::Database;
 use crate::tail::Tail;
 
@@ -33,31 +36,29 @@ pub use self::limits::{PrimaryCounts, PrimaryLimits};
 
 use self::adopt::Offer;
 use self::ask::Asks;
+use self::batch::Appending;
 
-/// The most mutations, and the most bytes of them, that one commit takes.
-const BATCH: (usize, usize) = (1024, 4 << 20);
 /// How many bytes of mutations may wait for the next batch.
 const WAITING: usize = 64 << 20;
-/// How much of a mutator's name, which a client may make up, goes into a rejection, in characters.
-const NAME: usize = 128;
-
 /// A document's primary, as a state machine.
 pub struct Primary {
     config: PrimaryConfig,
     limits: PrimaryLimits,
     counts: PrimaryCounts,
     mutators: Mutators,
-    journal: Journal,
+    journal: Box<dyn CommitJournal>,
+    /// The journal is asked what others appended: until it has told, nothing is greeted or run.
+    reading: Option<Ticket>,
     open: Option<Open>,
     sessions: BTreeMap<SessionNo, Session>,
-    /// Sessions that said hello while a commit was being flushed or the files were being read.
-    greeting: VecDeque<(SessionNo, Hello)>,
+    /// Sessions that said hello while a commit was being appended or the journal was being read.
+    greeting: VecDeque<Greeting>,
     /// The session that was asked for its own history.
     offer: Option<Offer>,
     asks: Asks,
 }
 
-/// What there is once the files are read.
+/// What there is once the journal has begun: all of it is durable, but for the overlay.
 struct Open {
     database: Database,
     ledger: Ledger,
@@ -65,17 +66,18 @@ struct Open {
     unrecorded: BTreeSet<ClientId>,
     tail: Tail,
     queue: VecDeque<Queued>,
-    /// The bytes in the queue.
+    /// The bytes in the queue, and in the batch that is being appended.
     waiting: usize,
-    flushing: Option<(Ticket, Decided)>,
+    appending: Option<Appending>,
+    /// Whether the schema may be another than when it was looked at.
+    is_moved: bool,
 }
 
-/// What is told once it is durable.
-enum Decided {
-    /// A commit.
-    Commit(News),
-    /// The document began with a client's history.
-    Adopted { session: SessionNo, outcome: Outcome },
+struct Greeting {
+    session: SessionNo,
+    hello: Hello,
+    /// Whether the journal was read since it came.
+    is_read: bool,
 }
 
 struct Session {
@@ -92,20 +94,22 @@ struct Queued {
 }
 
 impl Primary {
-    /// A primary that has yet to read its files; fails with `bad_definition`.
+    /// A primary of files that it has yet to read; fails with `bad_definition`.
     pub fn new(config: PrimaryConfig) -> Result<Self, Error> {
+        let journal = FileJournal::open(config.document.clone(), config.entropy);
+        Self::on(Box::new(journal), config)
+    }
+
+    /// A primary of this journal; fails with `bad_definition`.
+    pub fn on(journal: Box<dyn CommitJournal>, config: PrimaryConfig) -> Result<Self, Error> {
         let mutators = Mutators::compile(&config.definition)?;
-        let journal = Journal::open(JournalConfig {
-            document: config.document.clone(),
-            role: Role::Primary,
-            entropy: config.entropy,
-        });
         Ok(Self {
             config,
             limits: PrimaryLimits::default(),
             counts: PrimaryCounts::default(),
             mutators,
             journal,
+            reading: None,
             open: None,
             sessions: BTreeMap::new(),
             greeting: VecDeque::new(),
@@ -114,15 +118,15 @@ impl Primary {
         })
     }
 
-    /// Whether nothing waits for the disk and nobody is connected.
+    /// Whether nothing waits for the journal and nobody is connected.
     pub fn is_idle(&self) -> bool {
         self.sessions.is_empty() && self.greeting.is_empty() && self.offer.is_none() && self.is_settled()
     }
 
-    /// Whether nothing waits for the disk.
+    /// Whether nothing waits for the journal.
     pub fn is_settled(&self) -> bool {
-        self.journal.is_settled()
-            && self.open.as_ref().is_some_and(|open| open.flushing.is_none() && open.queue.is_empty())
+        let is_settled = |open: &Open| open.appending.is_none() && open.queue.is_empty();
+        self.journal.is_settled() && self.reading.is_none() && self.open.as_ref().is_some_and(is_settled)
     }
 
     /// Takes what has come and appends what is to be done to `effects`.
@@ -144,7 +148,9 @@ impl Primary {
     ) -> Result<(), Error> {
         for input in inputs {
             match input {
-                PrimaryInput::SessionOpened { session, hello } => self.greeting.push_back((session, hello)),
+                PrimaryInput::SessionOpened { session, hello } => {
+                    self.greeting.push_back(Greeting { session, hello, is_read: false });
+                }
                 PrimaryInput::SessionFrame { session, frame } => {
                     if let Err(error) = self.frame(session, &frame, effects) {
                         self.refuse(session, error, effects);
@@ -153,45 +159,23 @@ impl Primary {
                 PrimaryInput::SessionClosed { session } => {
                     self.sessions.remove(&session);
                     self.end_offer(session);
-                    self.greeting.retain(|(other, _)| *other != session);
+                    self.greeting.retain(|greeting| greeting.session != session);
                 }
-                PrimaryInput::Disk(answer) => {
-                    if let Some(recovered) = self.journal.answer(answer)? {
-                        let is_new = recovered.image.lsn() == Lsn(0);
-                        self.asks.secret = Some(recovered.identity.secret);
-                        let mut open = Open::new(recovered)?;
-                        open.limit(self.limits)?;
-                        self.open = Some(open);
-                        // A new document may yet begin with a client's history.
-                        if !is_new {
-                            self.migrate()?;
-                        }
-                    }
-                }
+                PrimaryInput::Disk(answer) => self.journal.answer(answer)?,
             }
         }
         Ok(())
     }
 
-    /// Goes on as far as the disk allows: tell, greet, run the next batch.
+    /// Goes on as far as the journal allows: tell, greet, run the next batch.
     fn settle(&mut self, effects: &mut Vec<PrimaryEffect>) -> Result<(), Error> {
-        self.tell_what_is_durable(effects);
-        while let Some(open) = self.open.as_ref().filter(|open| open.flushing.is_none()) {
-            let Some((session, hello)) = self.greeting.pop_front() else {
-                if self.answer_asks()? {
-                    self.run_batch()?;
-                }
-                break;
-            };
-            if !hello.local && open.tail.end().lsn == Lsn(0) {
-                self.migrate()?;
-                if self.open.as_ref().is_some_and(|open| open.flushing.is_some()) {
-                    self.greeting.push_front((session, hello));
-                    break;
-                }
+        loop {
+            while let Some(event) = self.journal.poll() {
+                self.hear(event, effects)?;
             }
-            if let Err(error) = self.greet(session, hello, effects) {
-                self.refuse(session, error, effects);
+            let is_free = |open: &Open| open.appending.is_none();
+            if self.reading.is_some() || !self.open.as_ref().is_some_and(is_free) || !self.go_on(effects)? {
+                break;
             }
         }
         if let Some(batch) = self.journal.next_batch() {
@@ -200,30 +184,84 @@ impl Primary {
         Ok(())
     }
 
-    /// A newer definition's migrations are a commit of their own, before anything else.
-    fn migrate(&mut self) -> Result<(), Error> {
-        let Some(open) = &mut self.open else { return Ok(()) };
+    fn hear(&mut self, event: JournalEvent, effects: &mut Vec<PrimaryEffect>) -> Result<(), Error> {
+        match event {
+            JournalEvent::Start(start) => self.begin(*start, effects)?,
+            JournalEvent::Others(entry) => self.follow(&entry, effects)?,
+            JournalEvent::Appended(ticket) => self.tell_what_is_durable(ticket, effects)?,
+            JournalEvent::Lost(ticket) => self.lose(ticket, effects)?,
+            JournalEvent::Read(ticket) => drop(self.reading.take_if(|reading| *reading == ticket)),
+        }
+        Ok(())
+    }
+
+    /// Does the next thing, while nothing is being appended; false if there is none.
+    fn go_on(&mut self, effects: &mut Vec<PrimaryEffect>) -> Result<bool, Error> {
+        let open = self.open.as_mut().expect("BUG: going on before the journal has begun");
+        if std::mem::take(&mut open.is_moved) && self.migrate()? {
+            return Ok(true);
+        }
+        let Some(greeting) = self.greeting.pop_front() else {
+            return Ok(self.answer_asks()? && self.run_batch()?);
+        };
+        if self.has_to_read_for(&greeting) {
+            self.read()?;
+            self.greeting.push_front(Greeting { is_read: true, ..greeting });
+            return Ok(true);
+        }
+        let Greeting { session, hello, .. } = greeting;
+        if !hello.local && self.is_new() && self.migrate()? {
+            self.greeting.push_front(Greeting { session, hello, is_read: false });
+            return Ok(true);
+        }
+        if let Err(error) = self.greet(session, hello, effects) {
+            self.refuse(session, error, effects);
+        }
+        Ok(true)
+    }
+
+    /// Whether the document has no commit yet.
+    fn is_new(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.tail.end().lsn == Lsn(0))
+    }
+
+    /// A newer definition's migrations are a commit of their own, before anything else; whether there is one.
+    fn migrate(&mut self) -> Result<bool, Error> {
+        let Some(open) = &mut self.open else { return Ok(false) };
         if open.database.schema_version()? > self.config.definition.migrations.len() {
             let what = "the document has had more migrations than this definition knows";
             return Err(Error::new(Code::DefinitionMismatch, what));
         }
         let touched = open.database.migrate(&self.config.definition)?;
-        if touched != Touched::none() {
-            open.commit(&mut self.journal, touched, Vec::new())?;
+        if touched == Touched::none() {
+            return Ok(false);
+        }
+        open.commit(&mut *self.journal, touched, Vec::new(), Vec::new())?;
+        Ok(true)
+    }
+
+    /// The commit that was being appended is in the journal.
+    fn tell_what_is_durable(
+        &mut self,
+        ticket: Ticket,
+        effects: &mut Vec<PrimaryEffect>,
+    ) -> Result<(), Error> {
+        let open = self.open.as_mut().expect("BUG: an append before the journal has begun");
+        let Some(done) = open.appending.take_if(|appending| appending.ticket == ticket) else {
+            return Err(Error::new(Code::Corrupt, "the journal has two entries for one Lsn"));
+        };
+        self.counts.take(&done);
+        open.confirm(&done)?;
+        self.tell(&done.entry, effects);
+        if self.journal.wants_checkpoint() {
+            let open = self.open.as_mut().expect("BUG: an append before the journal has begun");
+            // Clients stay unrecorded: files count on the old log, which has not got them, until the new one is whole.
+            self.journal.checkpoint(open.database.pages().image(), &open.ledger);
         }
         Ok(())
     }
 
-    fn tell_what_is_durable(&mut self, effects: &mut Vec<PrimaryEffect>) {
-        let Some(open) = &mut self.open else { return };
-        let durable = self.journal.durable();
-        let news = match open.flushing.take_if(|(ticket, _)| *ticket <= durable) {
-            Some((_, Decided::Commit(news))) => news,
-            Some((_, Decided::Adopted { session, outcome })) => {
-                return Self::tell_adopted(session, outcome, effects);
-            }
-            None => return,
-        };
+    fn tell(&self, news: &Entry, effects: &mut Vec<PrimaryEffect>) {
         let common = news.frames(None);
         for (&session, Session { client, .. }) in &self.sessions {
             let frames = if news.concerns(*client) { &news.frames(Some(*client)) } else { &common };
@@ -237,7 +275,7 @@ impl Primary {
         hello: Hello,
         effects: &mut Vec<PrimaryEffect>,
     ) -> Result<(), Error> {
-        let open = self.open.as_mut().expect("BUG: greeting before the files are read");
+        let open = self.open.as_mut().expect("BUG: greeting before the journal has begun");
         if hello.definition != self.config.definition.name || hello.hash != self.config.definition.hash() {
             return Err(Error::new(
                 Code::DefinitionMismatch,
@@ -265,7 +303,7 @@ impl Primary {
         if self.ask_for_offer(session, &hello, effects)? {
             return Ok(());
         }
-        let open = self.open.as_mut().expect("BUG: greeting before the files are read");
+        let open = self.open.as_mut().expect("BUG: greeting before the journal has begun");
         let outcome = open.received(hello.client, key, hello.confirmed);
         let marks = open.ledger.client(hello.client).map_or_else(Vec::new, |known| known.marks.clone());
         let queued = open.queued(hello.client).unwrap_or(outcome.through.seq);
@@ -298,13 +336,13 @@ impl Primary {
         }
         let Some(session) = self.sessions.get_mut(&no) else {
             // A session that was refused or replaced may still have frames under way.
-            let greets = self.greeting.iter().any(|(greeting, _)| *greeting == no);
+            let greets = self.greeting.iter().any(|greeting| greeting.session == no);
             return match greets || self.offer.as_ref().is_some_and(|offer| offer.session == no) {
                 true => Err(Error::new(Code::BadState, "a message came before the welcome")),
                 false => Ok(()),
             };
         };
-        let open = self.open.as_mut().expect("BUG: a session before the files are read");
+        let open = self.open.as_mut().expect("BUG: a session before the journal has begun");
         match message {
             ClientMessage::Hello(_) | ClientMessage::Offer(_) => {
                 return Err(Error::new(Code::BadState, "a session says hello once"));
@@ -337,60 +375,12 @@ impl Primary {
         Ok(())
     }
 
-    /// Runs what is queued, each mutation in its own savepoint, as one commit.
-    fn run_batch(&mut self) -> Result<(), Error> {
-        let Some(open) = &mut self.open else { return Ok(()) };
-        if open.queue.is_empty() {
-            return Ok(());
-        }
-        let mut bytes = 0;
-        let fits = |queued: &&Queued| {
-            bytes += queued.size;
-            bytes <= BATCH.1
-        };
-        let count = open.queue.iter().take(BATCH.0).take_while(fits).count().max(1);
-        let batch: Vec<_> = open.queue.drain(..count).collect();
-        let calls: Vec<Call<'_>> =
-            batch.iter().map(|queued| (queued.mutation.name.as_str(), &queued.mutation.args[..])).collect();
-        let results = open.database.run_batch(&self.mutators, &calls)?;
-        let mut outcomes: BTreeMap<ClientId, Outcome> = BTreeMap::new();
-        let mut touched = Touched::none();
-        for (Queued { client, mutation, .. }, result) in batch.iter().zip(results) {
-            let outcome = outcomes.entry(*client).or_insert_with(|| Outcome {
-                client: *client,
-                through: open.ledger.through(*client),
-                rejections: Vec::new(),
-            });
-            let hash = outcome.through.hash.after(&mutation.to_bytes());
-            outcome.through = Mark { seq: mutation.seq, hash };
-            self.counts.mutations += 1;
-            self.counts.rejections += u64::from(result.is_err());
-            match result {
-                Ok(more) => touched = touched.merge(more),
-                Err(error) => outcome.rejections.push(Rejection {
-                    seq: mutation.seq,
-                    name: mutation.name.chars().take(NAME).collect(),
-                    code: error.code.as_str().to_owned(),
-                    message: error.message,
-                }),
-            }
-        }
-        open.waiting -= batch.iter().map(|queued| queued.size).sum::<usize>();
-        open.commit(&mut self.journal, touched, outcomes.into_values().collect())?;
-        self.counts.commits += 1;
-        if self.journal.wants_checkpoint() {
-            // Clients stay unrecorded: the old log, which counts until the new one does, has not got them.
-            self.journal.checkpoint(open.database.pages().image(), &open.ledger, &[]);
-        }
-        Ok(())
-    }
-
-    /// The last commit; it may not be durable yet.
+    /// The last commit that is durable.
     pub fn position(&self) -> Option<Position> {
         self.open.as_ref().map(|open| open.tail.end())
     }
 
-    /// The pages at [`Primary::position`], once the files are read.
+    /// The pages at [`Primary::position`], once the journal has begun.
     pub fn image(&mut self) -> Option<Image> {
         self.open.as_mut().map(|open| open.database.pages().image().clone())
     }
@@ -405,16 +395,18 @@ impl Primary {
 }
 
 impl Open {
-    fn new(recovered: Recovered) -> Result<Self, Error> {
-        let start = recovered.tail_start.or(recovered.image.position());
+    fn new(start: Start) -> Result<Self, Error> {
+        let begin = start.tail_start.or(start.image.position());
         Ok(Self {
-            tail: Tail::new(start.expect("BUG: a primary has a history"), recovered.tail),
-            database: Database::open(Pages::new(recovered.image))?,
-            ledger: recovered.ledger,
+            tail: Tail::new(begin.expect("BUG: a primary has a history"), start.tail),
+            // A new document may yet begin with a client's history.
+            is_moved: start.image.lsn() > Lsn(0),
+            database: Database::open(Pages::new(start.image))?,
+            ledger: start.ledger,
             unrecorded: BTreeSet::new(),
             queue: VecDeque::new(),
             waiting: 0,
-            flushing: None,
+            appending: None,
         })
     }
 
@@ -447,40 +439,6 @@ impl Open {
             let what = "the offered document has had more migrations than the server's definition knows";
             return Err(Error::new(Code::DefinitionMismatch, what));
         }
-        Ok(())
-    }
-
-    /// Makes a commit of what the last transaction left behind and hands it to the journal.
-    fn commit(
-        &mut self,
-        journal: &mut Journal,
-        touched: Touched,
-        outcomes: Vec<Outcome>,
-    ) -> Result<(), Error> {
-        let commit = self.database.pages().confirm_overlay(|image, changed, page_count| {
-            let commit = image.commit_of(changed, page_count, touched);
-            image.apply_commit(&commit).map(|()| commit)
-        })?;
-        let mut fresh = Ledger::new();
-        for outcome in &outcomes {
-            if self.unrecorded.remove(&outcome.client)
-                && let Some(entry) = self.ledger.client(outcome.client)
-            {
-                fresh.insert(entry.clone());
-            }
-            self.ledger.decide(outcome)?;
-        }
-        if fresh.clients().next().is_some() {
-            journal.append(&Record::Ledger(fresh))?;
-        }
-        let before = self.tail.end().lsn;
-        self.tail.push(commit.clone());
-        let news = News::new(outcomes, commit, || self.database.pages().image().rollup_since(before, PART));
-        let mut ticket = Ticket(0);
-        for record in news.records() {
-            ticket = journal.append(&record)?;
-        }
-        self.flushing = Some((ticket, Decided::Commit(news)));
         Ok(())
     }
 }

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use offprint_protocol::{Commit, Encode, Position};
 
+use crate::entry::Change;
+
 /// How many positions are remembered, so that a receiver's history can be compared with ours.
 const POSITIONS: usize = 1 << 14;
 /// How many bytes of commits are kept and sent at once; a receiver further behind gets a rollup.
@@ -36,17 +38,33 @@ impl Tail {
 
     /// Appends the commit that follows.
     pub(crate) fn push(&mut self, commit: Commit) {
-        let end = self.end().after(&commit);
-        self.positions.push_back(end);
-        if self.positions.len() > POSITIONS {
-            self.positions.pop_front();
-        }
+        self.advance(self.end().after(&commit));
         let size = commit.to_bytes().len();
         self.bytes += size;
         self.commits.push_back((commit, size));
         while self.bytes > BYTES || self.commits.len() >= POSITIONS {
             let Some((_, size)) = self.commits.pop_front() else { break };
             self.bytes -= size;
+        }
+    }
+
+    /// Appends what an entry changed, which led to `position`.
+    pub(crate) fn follow(&mut self, change: &Change, position: Position) {
+        match change {
+            Change::Commit(commit) => self.push(commit.clone()),
+            Change::Rollup(_) => {
+                self.advance(position);
+                self.commits.clear();
+                self.bytes = 0;
+            }
+            Change::Adopted(_) => *self = Self::new(position, Vec::new()),
+        }
+    }
+
+    fn advance(&mut self, end: Position) {
+        self.positions.push_back(end);
+        if self.positions.len() > POSITIONS {
+            self.positions.pop_front();
         }
     }
 

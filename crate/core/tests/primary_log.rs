@@ -1,33 +1,19 @@
 //! What a primary's log says at every moment, whatever is under way.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::collections::{BTreeMap, VecDeque};
+mod raw;
+
+use std::collections::VecDeque;
 
 use offprint_core::Primary;
 use offprint_core::disk_memory::DiskMemory;
-use offprint_core::host::{PrimaryConfig, PrimaryEffect, PrimaryInput};
-use offprint_protocol::message::{ClientMessage, Hello, PROTOCOL_VERSION};
-use offprint_protocol::{
-    Argument, ClientId, ClientSecret, Definition, DocumentId, Encode, Mark, Mutation, MutationSeq,
-    MutatorSource, SessionNo, Value,
-};
-
-fn definition() -> Definition {
-    let put = MutatorSource { sql: "INSERT INTO item (data) VALUES (:data)".into() };
-    Definition {
-        name: "items".into(),
-        migrations: vec!["CREATE TABLE item (data BLOB)".into()],
-        mutators: BTreeMap::from([("put".into(), put)]),
-    }
-}
+use offprint_core::host::{PrimaryEffect, PrimaryInput};
+use offprint_protocol::Value;
+use raw::{config, mutation, opened, pushed};
 
 fn open(disk: DiskMemory, entropy: u8) -> Server {
-    let config = PrimaryConfig {
-        document: DocumentId::new("doc").unwrap(),
-        definition: definition(),
-        entropy: [entropy; 32],
-    };
-    let mut server = Server { primary: Primary::new(config).unwrap(), disk, moments: Vec::new() };
+    let primary = Primary::new(config(entropy)).unwrap();
+    let mut server = Server { primary, disk, moments: Vec::new() };
     server.tell(vec![]);
     server
 }
@@ -60,43 +46,23 @@ impl Server {
     }
 }
 
-fn hello(client: u8) -> PrimaryInput {
-    let hello = Hello {
-        min_version: PROTOCOL_VERSION,
-        max_version: PROTOCOL_VERSION,
-        document: DocumentId::new("doc").unwrap(),
-        client: ClientId([client; 16]),
-        secret: ClientSecret([client; 16]),
-        definition: "items".into(),
-        hash: definition().hash(),
-        token: String::new(),
-        position: None,
-        local: false,
-        confirmed: Mark::default(),
-    };
-    PrimaryInput::SessionOpened { session: SessionNo(client.into()), hello }
-}
-
-fn put(client: u8, count: u64, bytes: usize) -> PrimaryInput {
-    // Bytes that do not compress, so that the log grows by them.
+/// Bytes that do not compress, so that the log grows by them.
+fn noise(bytes: usize) -> Value {
     let mut state = 1_u64;
     let noise = std::iter::repeat_with(|| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (state >> 56) as u8
     });
-    let noise = noise.take(bytes).collect();
-    let args = vec![Argument { name: "data".into(), value: Value::Blob(noise) }];
-    let mutation = |seq| Mutation { seq: MutationSeq(seq), at: 0, name: "put".into(), args: args.clone() };
-    let frame = ClientMessage::Push((1..=count).map(mutation).collect()).to_bytes();
-    PrimaryInput::SessionFrame { session: SessionNo(client.into()), frame }
+    Value::Blob(noise.take(bytes).collect())
 }
 
 #[test]
 fn a_client_whose_first_commit_comes_during_a_checkpoint_is_in_the_old_log_too() {
     let mut server = open(DiskMemory::new(1), 1);
-    server.tell(vec![hello(1), hello(2)]);
+    server.tell(vec![opened(1), opened(2)]);
     // The first batch takes what begins a checkpoint; the second goes to both logs.
-    server.tell(vec![put(1, 6, 900_000), put(2, 1, 10)]);
+    let large = (1..=6).map(|seq| mutation(seq, "put", "data", noise(900_000))).collect();
+    server.tell(vec![pushed(1, large), pushed(2, vec![raw::put(1, "small")])]);
     assert_eq!(server.primary.counts().mutations, 7);
     for (index, moment) in (2_u8..).zip(std::mem::take(&mut server.moments)) {
         open(moment, index);

@@ -125,6 +125,11 @@ impl Book {
         Ok(())
     }
 
+    /// What is known about the mutation of a token, for people to read.
+    pub fn tell(&self, token: &str) -> String {
+        format!("{token}: {:?}", self.entries.get(token))
+    }
+
     /// How many mutations were asked for.
     pub fn len(&self) -> usize {
         self.entries.len()

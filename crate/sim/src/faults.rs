@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use offprint_core::journal_memory::Races;
+
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -29,11 +31,21 @@ pub enum Fault {
     Copy,
     /// A client that had no server is given one.
     Attach,
+    /// Two primaries append at once, and one of them makes its commit again.
+    LostRace,
+    /// A primary is not told what the other appended.
+    NewsLost,
+    /// A primary is told twice.
+    NewsTwice,
+    /// A primary reads what the journal does not keep any more.
+    Restart,
+    /// An append is carried out after its primary died.
+    Orphan,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 12] = [
+    pub const ALL: [Fault; 17] = [
         Fault::ClientCrash,
         Fault::HubCrash,
         Fault::DiskLost,
@@ -46,6 +58,11 @@ impl Fault {
         Fault::ServerWipe,
         Fault::Copy,
         Fault::Attach,
+        Fault::LostRace,
+        Fault::NewsLost,
+        Fault::NewsTwice,
+        Fault::Restart,
+        Fault::Orphan,
     ];
 }
 
@@ -57,6 +74,20 @@ impl Faults {
     /// Counts one.
     pub fn fired(&mut self, fault: Fault) {
         self.0[fault as usize] += 1;
+    }
+
+    /// Counts what happened between two primaries.
+    pub fn raced(&mut self, races: Races) {
+        let Races { appended: _, lost, unheard, repeated, restarted, orphaned } = races;
+        for (fault, times) in [
+            (Fault::LostRace, lost),
+            (Fault::NewsLost, unheard),
+            (Fault::NewsTwice, repeated),
+            (Fault::Restart, restarted),
+            (Fault::Orphan, orphaned),
+        ] {
+            self.0[fault as usize] += times;
+        }
     }
 
     /// How often a kind fired.

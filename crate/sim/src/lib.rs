@@ -1,4 +1,4 @@
-//! The simulator: many [replicas](offprint_core::Replica) and one [primary](offprint_core::Primary) in one process,
+//! The simulator: many [replicas](offprint_core::Replica) and their [primaries](offprint_core::Primary) in one process,
 //! with a network and disks that do their worst. A seed is a whole run; the first violation ends it.
 //!
 //! A tour: [`world`] takes the steps and carries effects out, [`network`] and [`faults`] are what goes wrong, [`tab`]

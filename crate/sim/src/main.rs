@@ -36,6 +36,7 @@ fn main() -> ExitCode {
             wipe: seed % 5 == 0,
             copy: seed % 7 == 0,
             alone: seed % 6 == 0,
+            shared: seed % 4 == 1,
         }) {
             Ok(report) => {
                 println!(

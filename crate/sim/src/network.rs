@@ -12,6 +12,8 @@ use crate::random::Random;
 pub struct Socket {
     /// Whose.
     pub client: usize,
+    /// To which server.
+    pub server: usize,
     /// Whether the server has taken its Hello.
     pub greeted: bool,
     /// Frames under way to the server.
@@ -31,10 +33,10 @@ pub struct Network {
 
 impl Network {
     /// Opens a socket.
-    pub fn open(&mut self, client: usize) -> SessionNo {
+    pub fn open(&mut self, client: usize, server: usize) -> SessionNo {
         self.last += 1;
         let no = SessionNo(self.last);
-        self.sockets.insert(no, Socket { client, ..Socket::default() });
+        self.sockets.insert(no, Socket { client, server, ..Socket::default() });
         no
     }
 
@@ -51,6 +53,12 @@ impl Network {
     /// The sockets that are open.
     pub fn all(&self) -> Vec<SessionNo> {
         self.sockets.keys().copied().collect()
+    }
+
+    /// The sockets to a server.
+    pub fn of_server(&self, server: usize) -> Vec<SessionNo> {
+        let of_it = |(_, socket): &(&SessionNo, &Socket)| socket.server == server;
+        self.sockets.iter().filter(of_it).map(|(no, _)| *no).collect()
     }
 
     /// Takes the next frame off a queue, perhaps losing, repeating or overtaking one.

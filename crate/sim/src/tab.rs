@@ -61,6 +61,11 @@ impl Tab {
         self.unanswered.iter().map(|(no, asked)| (*no, asked.request.clone())).collect()
     }
 
+    /// The tokens of the mutations whose last answer is missing.
+    pub fn waits_for(&self) -> Vec<&str> {
+        self.unanswered.values().filter_map(|asked| asked.token.as_deref()).collect()
+    }
+
     /// Whether every request has its last answer.
     pub fn is_idle(&self) -> bool {
         self.unanswered.is_empty()

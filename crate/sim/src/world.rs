@@ -10,6 +10,7 @@ use offprint_core::disk_memory::DiskMemory;
 use offprint_core::host::{
     PrimaryConfig, PrimaryEffect, PrimaryInput, ReplicaConfig, ReplicaEffect, ReplicaInput,
 };
+use offprint_core::journal_memory::JournalMemory;
 use offprint_core::{Primary, Replica};
 use offprint_protocol::message::ClientMessage;
 use offprint_protocol::rpc::{Status, StorageKind, TabEvent};
@@ -17,7 +18,7 @@ use offprint_protocol::{Decode, DocumentId, SessionNo, TabId};
 
 use crate::book::Book;
 use crate::faults::{Fault, Faults};
-use crate::network::Network;
+use crate::network::{Network, Socket};
 use crate::random::Random;
 use crate::tab::Tab;
 use crate::workload;
@@ -37,6 +38,8 @@ pub struct Plan {
     pub copy: bool,
     /// Whether the first client begins without a server.
     pub alone: bool,
+    /// Whether two primaries share a journal, and clients connect to either.
+    pub shared: bool,
 }
 
 /// What a run did.
@@ -80,7 +83,9 @@ pub struct World {
     random: Random,
     now: u64,
     clients: Vec<Client>,
-    server: Server,
+    servers: Vec<Server>,
+    /// What the servers append to, if they share it.
+    journal: Option<JournalMemory>,
     network: Network,
     book: Book,
     faults: Faults,
@@ -108,26 +113,32 @@ fn new_replica(random: &mut Random, server: bool) -> Replica {
     replica
 }
 
-fn new_primary(random: &mut Random) -> Primary {
+fn new_primary(random: &mut Random, journal: Option<&JournalMemory>) -> Primary {
     let config =
         PrimaryConfig { document: document(), definition: workload::definition(), entropy: random.entropy() };
-    Primary::new(config).expect("BUG: the workload's definition is good")
+    let primary = match journal {
+        Some(journal) => Primary::on(Box::new(journal.join()), config),
+        None => Primary::new(config),
+    };
+    primary.expect("BUG: the workload's definition is good")
 }
 
 impl World {
     /// Runs a plan to its end, or to the first violation.
     pub fn run(plan: Plan) -> Result<Report, String> {
         let mut random = Random::new(plan.seed);
-        let server = Server {
-            primary: new_primary(&mut random),
+        let journal = plan.shared.then(|| JournalMemory::new(random.bits()));
+        let servers = (0..if plan.shared { 2 } else { 1 }).map(|_| Server {
+            primary: new_primary(&mut random, journal.as_ref()),
             disk: DiskMemory::new(random.bits()),
             batches: VecDeque::new(),
-        };
+        });
         let mut world = World {
             plan,
             now: 1_700_000_000_000,
             clients: Vec::new(),
-            server,
+            servers: servers.collect(),
+            journal,
             network: Network::default(),
             book: Book::default(),
             faults: Faults::default(),
@@ -135,7 +146,9 @@ impl World {
             hostile: true,
             random,
         };
-        world.tell_server(vec![])?;
+        for at in 0..world.servers.len() {
+            world.tell_server(at, vec![])?;
+        }
         for at in 0..plan.clients {
             let disk = DiskMemory::new(world.random.bits());
             world.add_client(disk, plan.alone && at == 0)?;
@@ -144,15 +157,19 @@ impl World {
             world.step()?;
         }
         world.hostile = false;
+        if let Some(journal) = &world.journal {
+            journal.set_hostile(false);
+        }
         for at in 0..world.clients.len() {
             world.attach(at)?;
         }
         let settling = world.settle()?;
         world.check_end()?;
+        world.count_races();
         Ok(Report {
             steps: plan.steps + settling,
             mutations: world.book.len(),
-            commits: world.server.primary.position().map_or(0, |position| position.lsn.0),
+            commits: world.servers[0].primary.position().map_or(0, |position| position.lsn.0),
             faults: world.faults,
         })
     }
@@ -199,7 +216,10 @@ impl World {
         match self.random.below(100) {
             0..18 if self.hostile => self.mutate(client),
             0..40 => self.run_disk(client),
-            40..55 => self.run_server_disk(),
+            40..55 => {
+                let server = self.random.below(self.servers.len());
+                self.run_server(server)
+            }
             55..85 => self.move_frame(),
             85..90 => self.connect(client),
             90..92 => self.give_up_if_diverged(client),
@@ -263,15 +283,17 @@ impl World {
 
     fn close_at_server(&mut self, socket: SessionNo) -> Result<(), String> {
         match self.network.cut(socket) {
-            Some(_) => self.tell_server(vec![PrimaryInput::SessionClosed { session: socket }]),
+            Some(Socket { server, .. }) => {
+                self.tell_server(server, vec![PrimaryInput::SessionClosed { session: socket }])
+            }
             None => Ok(()),
         }
     }
 
-    /// Hands inputs to the server and carries the effects out.
-    fn tell_server(&mut self, inputs: Vec<PrimaryInput>) -> Result<(), String> {
+    /// Hands inputs to a server and carries the effects out.
+    fn tell_server(&mut self, at: usize, inputs: Vec<PrimaryInput>) -> Result<(), String> {
         let mut effects = Vec::new();
-        self.server.primary.handle(self.now, inputs, &mut effects);
+        self.servers[at].primary.handle(self.now, inputs, &mut effects);
         for effect in effects {
             match effect {
                 PrimaryEffect::Send { session, frame } => {
@@ -284,10 +306,10 @@ impl World {
                         socket.closing = true;
                     }
                 }
-                PrimaryEffect::Disk(batch) => self.server.batches.push_back(batch),
+                PrimaryEffect::Disk(batch) => self.servers[at].batches.push_back(batch),
                 PrimaryEffect::Fail(error) if self.hostile => {
                     let _ = error;
-                    return self.restart_server(false);
+                    return self.restart_server(at, false);
                 }
                 PrimaryEffect::Fail(error) => {
                     return Err(format!("the primary failed without a fault: {error}"));
@@ -316,10 +338,16 @@ impl World {
         self.tell_client(at, vec![ReplicaInput::Disk(answer)])
     }
 
-    fn run_server_disk(&mut self) -> Result<(), String> {
-        let Some(batch) = self.server.batches.pop_front() else { return Ok(()) };
-        let answer = self.server.disk.run(&batch);
-        self.tell_server(vec![PrimaryInput::Disk(answer)])
+    /// What a server waits for goes on: its disk, or the journal that it shares.
+    fn run_server(&mut self, at: usize) -> Result<(), String> {
+        if let Some(journal) = &self.journal {
+            journal.step();
+            return self.tell_server(at, vec![]);
+        }
+        let server = &mut self.servers[at];
+        let Some(batch) = server.batches.pop_front() else { return Ok(()) };
+        let answer = server.disk.run(&batch);
+        self.tell_server(at, vec![PrimaryInput::Disk(answer)])
     }
 
     fn connect(&mut self, at: usize) -> Result<(), String> {
@@ -330,7 +358,7 @@ impl World {
         if self.hostile && self.random.one_in(5) {
             return self.tell_client(at, vec![ReplicaInput::SocketClosed { problem: None }]);
         }
-        client.socket = Some(self.network.open(at));
+        client.socket = Some(self.network.open(at, self.random.below(self.servers.len())));
         self.tell_client(at, vec![ReplicaInput::SocketOpened { token: String::new() }])
     }
 
@@ -347,6 +375,7 @@ impl World {
         let Some(&no) = sockets.get(self.random.below(sockets.len())) else { return Ok(()) };
         let up = self.random.one_in(2);
         let Some(socket) = self.network.get(no) else { return Ok(()) };
+        let server = socket.server;
         if up {
             let (random, faults) = (&mut self.random, &mut self.faults);
             let Some(frame) = Network::next_frame(&mut socket.up, random, self.hostile, faults) else {
@@ -361,7 +390,7 @@ impl World {
                     _ => return self.cut(no),
                 }
             };
-            return self.tell_server(vec![input]);
+            return self.tell_server(server, vec![input]);
         }
         let (at, closing) = (socket.client, socket.closing);
         match Network::next_frame(&mut socket.down, &mut self.random, self.hostile, &mut self.faults) {
@@ -373,7 +402,7 @@ impl World {
 
     fn cut(&mut self, no: SessionNo) -> Result<(), String> {
         let Some(socket) = self.network.cut(no) else { return Ok(()) };
-        self.tell_server(vec![PrimaryInput::SessionClosed { session: no }])?;
+        self.tell_server(socket.server, vec![PrimaryInput::SessionClosed { session: no }])?;
         let client = &mut self.clients[socket.client];
         if client.socket != Some(no) {
             return Ok(());

@@ -1,12 +1,13 @@
 //! A document that begins with the history that a device made while it had no server.
 
 use offprint_protocol::message::{CatchUp, Hello, PROTOCOL_VERSION, ServerMessage, Welcome};
-use offprint_protocol::{Code, CommitBatch, Encode, Error, Lsn, Outcome, Rollup, SessionNo};
+use offprint_protocol::{Code, Encode, Error, Lsn, Rollup, SessionNo};
 
+use crate::entry::{Change, Entry};
 use crate::host::PrimaryEffect;
 use crate::image::Image;
-use crate::primary::{Decided, Primary, Session};
-use crate::tail::Tail;
+use crate::primary::batch::Appending;
+use crate::primary::{Primary, Session};
 
 /// The most pages that an offer may have: 1 GiB.
 const PAGES: usize = 1 << 18;
@@ -28,7 +29,7 @@ impl Primary {
         hello: &Hello,
         effects: &mut Vec<PrimaryEffect>,
     ) -> Result<bool, Error> {
-        let open = self.open.as_mut().expect("BUG: greeting before the files are read");
+        let open = self.open.as_mut().expect("BUG: greeting before the journal has begun");
         let ours = open.tail.end();
         let Some(theirs) = hello.position.filter(|theirs| hello.local && theirs.journal != ours.journal)
         else {
@@ -84,8 +85,8 @@ impl Primary {
         Offer { session, hello, parts, .. }: Offer,
         effects: &mut Vec<PrimaryEffect>,
     ) -> Result<(), Error> {
-        let open = self.open.as_mut().expect("BUG: an offer before the files are read");
-        if open.tail.end().lsn > Lsn(0) || open.flushing.is_some() {
+        let open = self.open.as_mut().expect("BUG: an offer before the journal has begun");
+        if open.tail.end().lsn > Lsn(0) || open.appending.is_some() {
             let what = "the document got another history while the offer was under way";
             return Err(Error::new(Code::Diverged, what));
         }
@@ -95,16 +96,15 @@ impl Primary {
         if image.position() != Some(position) {
             return Err(Error::new(Code::HistoryMismatch, "the offer is not at the position that was named"));
         }
-        let before = open.database.pages().update_image(|ours| std::mem::replace(ours, image));
-        if let Err(error) = open.check_adopted(self.config.definition.migrations.len()) {
-            open.database.pages().update_image(|ours| *ours = before);
-            return Err(error);
-        }
-        open.tail = Tail::new(position, Vec::new());
+        let before = open.database.pages().update_image(|ours| std::mem::replace(ours, image.clone()));
+        let checked = open.check_adopted(self.config.definition.migrations.len());
+        open.database.pages().update_image(|ours| *ours = before);
+        checked?;
         let outcome = open.received(hello.client, hello.secret.key(), hello.confirmed);
-        open.unrecorded.clear();
-        let ticket = self.journal.reset(open.database.pages().image(), &open.ledger, &[]);
-        open.flushing = Some((ticket, Decided::Adopted { session, outcome }));
+        let change = Change::Adopted(image.clone());
+        let entry = Entry { clients: open.ledger.clone(), outcomes: vec![outcome], change };
+        let ticket = self.journal.append(Lsn(0), &entry)?;
+        open.appending = Some(Appending { ticket, entry, image, batch: Vec::new() });
         // Whoever greeted before has the start of another history: they come back.
         for other in std::mem::take(&mut self.sessions).into_keys() {
             effects.push(PrimaryEffect::Close { session: other });
@@ -112,11 +112,5 @@ impl Primary {
         let session_of = Session { client: hello.client, queued: hello.confirmed.seq };
         self.sessions.insert(session, session_of);
         Ok(())
-    }
-
-    /// The adopted history is durable: its client is in step.
-    pub(super) fn tell_adopted(session: SessionNo, outcome: Outcome, effects: &mut Vec<PrimaryEffect>) {
-        let batch = CommitBatch { outcomes: vec![outcome], commits: Vec::new() };
-        effects.push(PrimaryEffect::Send { session, frame: ServerMessage::Commits(batch).to_bytes() });
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use offprint_protocol::{
-    Argument, ClientId, ClientKey, ClientSecret, Code, Encode, Error, Lsn, Mark, Mutation, MutationSeq,
-    Position, Rejection,
+    Argument, ClientId, ClientKey, ClientSecret, Code, Encode, Error, Mark, Mutation, MutationSeq, Position,
+    Rejection,
 };
 
 use super::{Open, Primary, Queued, WAITING};
@@ -67,9 +67,17 @@ pub(super) struct Asks {
     /// What the names of the host's clients are mixed with, so that no session can be one of them.
     pub(super) secret: Option<ClientSecret>,
     fresh: VecDeque<(AskNo, Ask)>,
-    /// Mutations that are queued or run but not known to be durable.
-    waiting: Vec<(AskNo, ClientId, MutationSeq)>,
+    waiting: Vec<Waiting>,
     answers: Vec<(AskNo, Result<Answer, Error>)>,
+}
+
+/// A mutation that is queued or run but not known to be durable.
+#[derive(Debug)]
+struct Waiting {
+    no: AskNo,
+    ask: Ask,
+    client: ClientId,
+    seq: MutationSeq,
 }
 
 impl Primary {
@@ -83,38 +91,48 @@ impl Primary {
         std::mem::take(&mut self.asks.answers)
     }
 
-    /// Answers what can be answered while nothing is being flushed; false if it had to begin a flush itself.
+    /// Answers what can be answered while nothing is being appended; false if it had to begin that itself.
     pub(super) fn answer_asks(&mut self) -> Result<bool, Error> {
-        let is_new = |open: &Open| open.tail.end().lsn == Lsn(0);
-        if !self.asks.fresh.is_empty() && self.open.as_ref().is_some_and(is_new) {
+        if !self.asks.fresh.is_empty() && self.is_new() {
             self.migrate()?;
         }
-        let Some(open) = self.open.as_mut().filter(|open| open.flushing.is_none()) else { return Ok(false) };
+        let Some(open) = self.open.as_mut().filter(|open| open.appending.is_none()) else { return Ok(false) };
         let Asks { secret, fresh, waiting, answers } = &mut self.asks;
-        waiting.retain(|&(no, client, seq)| {
-            let verdict = open.verdict(client, seq);
-            answers.extend(verdict.clone().map(|answer| (no, Ok(answer))));
+        waiting.retain(|asked| {
+            let verdict = open.verdict(asked.client, asked.seq);
+            answers.extend(verdict.clone().map(|answer| (asked.no, Ok(answer))));
             verdict.is_none()
         });
         for (no, ask) in fresh.drain(..) {
-            let answer = match ask {
+            let answer = match &ask {
                 Ask::Snapshot => Ok(Some(Answer::Snapshot(open.database.pages().snapshot()))),
                 Ask::Mutate { client, seq, at, name, args } => {
-                    let (client, key) = host_client(secret.as_ref(), &client);
-                    open.queue_for(client, key, seq, Mutation { seq: MutationSeq(0), at, name, args }).map(
-                        |seq| {
-                            let answer = open.verdict(client, seq);
-                            if answer.is_none() {
-                                waiting.push((no, client, seq));
-                            }
-                            answer
-                        },
-                    )
+                    let (client, key) = host_client(secret.as_ref(), client);
+                    let (name, args) = (name.clone(), args.clone());
+                    let mutation = Mutation { seq: MutationSeq(0), at: *at, name, args };
+                    open.queue_for(client, key, *seq, mutation).map(|seq| {
+                        let answer = open.verdict(client, seq);
+                        if answer.is_none() {
+                            waiting.push(Waiting { no, ask, client, seq });
+                        }
+                        answer
+                    })
                 }
             };
             answers.extend(answer.transpose().map(|answer| (no, answer)));
         }
         Ok(true)
+    }
+
+    /// What is queued for these of the host's clients is asked again, in order: the numbers that it was given may be
+    /// taken by now.
+    pub(super) fn ask_again(&mut self, which: impl Fn(ClientId) -> bool) {
+        let Some(open) = &mut self.open else { return };
+        let again: Vec<_> = self.asks.waiting.extract_if(.., |asked| which(asked.client)).collect();
+        open.unqueue(|client| again.iter().any(|asked| asked.client == client));
+        for asked in again.into_iter().rev() {
+            self.asks.fresh.push_front((asked.no, asked.ask));
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use offprint_protocol::Error;
 use offprint_protocol::page::MAX_PAGES;
 
+use super::batch::Appending;
 use super::{Open, Primary};
 use crate::mutator::MAX_ARGUMENT_BYTES;
 
@@ -21,15 +22,26 @@ impl Default for PrimaryLimits {
     }
 }
 
-/// What a primary has done since it was made.
+/// What a primary has done since it was made; durable, all of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PrimaryCounts {
-    /// Commits, durable or about to be.
+    /// Commits that decided something.
     pub commits: u64,
     /// Mutations decided.
     pub mutations: u64,
     /// Of those, rejected.
     pub rejections: u64,
+    /// Commits that had to be made again, because another primary was first.
+    pub lost_races: u64,
+}
+
+impl PrimaryCounts {
+    pub(super) fn take(&mut self, done: &Appending) {
+        self.commits += u64::from(!done.batch.is_empty());
+        self.mutations += done.batch.len() as u64;
+        self.rejections +=
+            done.entry.outcomes.iter().map(|outcome| outcome.rejections.len() as u64).sum::<u64>();
+    }
 }
 
 impl Primary {

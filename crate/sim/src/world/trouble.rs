@@ -2,6 +2,7 @@
 
 use offprint_core::disk_memory::DiskMemory;
 use offprint_core::host::ReplicaInput;
+use offprint_core::journal_memory::JournalMemory;
 use offprint_protocol::RequestNo;
 use offprint_protocol::rpc::Request;
 
@@ -17,7 +18,8 @@ impl World {
             5..7 => self.lose_disk(at),
             7..9 => {
                 self.faults.fired(Fault::ServerCrash);
-                self.restart_server(true)
+                let server = self.random.below(self.servers.len());
+                self.restart_server(server, true)
             }
             9 if self.plan.wipe => self.wipe_server(),
             10 if self.clients[at].alone => self.attach(at),
@@ -142,18 +144,19 @@ impl World {
         self.tell_client(at, vec![ReplicaInput::DiskLost { problem: None }])
     }
 
-    pub(super) fn restart_server(&mut self, power_cut: bool) -> Result<(), String> {
-        if let Some(mut batch) = self.server.batches.pop_front() {
+    pub(super) fn restart_server(&mut self, at: usize, power_cut: bool) -> Result<(), String> {
+        let server = &mut self.servers[at];
+        if let Some(mut batch) = server.batches.pop_front() {
             batch.ops.truncate(self.random.below(batch.ops.len() + 1));
-            self.server.disk.run(&batch);
+            server.disk.run(&batch);
         }
-        self.server.batches.clear();
+        server.batches.clear();
         if power_cut {
-            self.server.disk.crash();
+            server.disk.crash();
         }
-        self.server.primary = new_primary(&mut self.random);
-        self.tell_server(vec![])?;
-        for no in self.network.all() {
+        server.primary = new_primary(&mut self.random, self.journal.as_ref());
+        self.tell_server(at, vec![])?;
+        for no in self.network.of_server(at) {
             self.cut(no)?;
         }
         Ok(())
@@ -162,8 +165,22 @@ impl World {
     pub(super) fn wipe_server(&mut self) -> Result<(), String> {
         self.faults.fired(Fault::ServerWipe);
         self.book.excuse_all();
-        self.server.batches.clear();
-        self.server.disk = DiskMemory::new(self.random.bits());
-        self.restart_server(false)
+        self.count_races();
+        if let Some(journal) = &mut self.journal {
+            *journal = JournalMemory::new(self.random.bits());
+        }
+        for at in 0..self.servers.len() {
+            self.servers[at].batches.clear();
+            self.servers[at].disk = DiskMemory::new(self.random.bits());
+            self.restart_server(at, false)?;
+        }
+        Ok(())
+    }
+
+    /// The races of the journal that the servers share; it is not used any more.
+    pub(super) fn count_races(&mut self) {
+        if let Some(journal) = &self.journal {
+            self.faults.raced(journal.races());
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use offprint_protocol::MutationSeq;
 use offprint_protocol::rpc::Connection;
 
-use super::World;
+use super::{Server, World};
 use crate::inspect::{Contents, first_difference, same_rows};
 use crate::tab::Tab;
 use crate::workload;
@@ -30,14 +30,32 @@ impl World {
             }
             self.step()?;
         }
-        let statuses: Vec<_> = self.clients.iter().map(|client| &client.status).collect();
-        Err(format!("no end of it after the faults stopped: {statuses:?}"))
+        Err(format!("no end of it after the faults stopped: {}", self.unsettled()))
+    }
+
+    /// Who is not where all should be.
+    fn unsettled(&self) -> String {
+        let servers = self.servers.iter().map(|server| {
+            let Server { primary, batches, .. } = server;
+            format!("server {:?} {} {}", primary.position(), primary.is_settled(), batches.len())
+        });
+        let clients = self.clients.iter().map(|client| {
+            let asked = client.tabs.iter().filter(|tab| !tab.is_idle()).flat_map(Tab::waits_for);
+            let asked: Vec<_> = asked.take(5).map(|token| self.book.tell(token)).collect();
+            let status = client.status.as_ref().map(|status| (status.pending, status.connection));
+            let problem = client.status.as_ref().and_then(|status| status.connection_problem.clone());
+            let (position, batches) = (client.replica.position(), client.batches.len());
+            format!("client {position:?} {status:?} {problem:?} {batches}, waiting for {asked:?}")
+        });
+        servers.chain(clients).collect::<Vec<_>>().join("; ")
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        let end = self.server.primary.position();
-        self.server.batches.is_empty()
-            && self.server.primary.is_settled()
+        let end = self.servers[0].primary.position();
+        let is_settled = |server: &Server| {
+            server.batches.is_empty() && server.primary.is_settled() && server.primary.position() == end
+        };
+        self.servers.iter().all(is_settled)
             && self.clients.iter().all(|client| {
                 client.batches.is_empty()
                     && client.tabs.iter().all(Tab::is_idle)
@@ -53,7 +71,11 @@ impl World {
         for at in 0..self.clients.len() {
             self.check_client(at)?;
         }
-        let image = self.server.primary.image().ok_or("the server has no document")?;
+        let mut images = self.servers.iter_mut().map(|server| server.primary.image());
+        let image = images.next().flatten().ok_or("the server has no document")?;
+        if images.any(|other| other.as_ref() != Some(&image)) {
+            return Err("two primaries of one journal differ".into());
+        }
         let contents = Contents::read(&image)?;
         for (at, client) in self.clients.iter_mut().enumerate() {
             let copy = client.replica.image().ok_or_else(|| format!("client {at} has no document"))?;

@@ -1,0 +1,169 @@
+//! A journal that others append to as well: what they were first with, and what is made again because of it.
+
+use std::collections::BTreeMap;
+
+use offprint_protocol::{ClientId, Code, Error, MutationSeq};
+
+use super::{Greeting, Open, Primary};
+use crate::commit_journal::Start;
+use crate::entry::{Change, Entry};
+use crate::host::PrimaryEffect;
+use crate::journal::Ticket;
+
+impl Primary {
+    /// Asks the journal for what others appended; until it has told, nothing else is done.
+    pub(super) fn read(&mut self) -> Result<(), Error> {
+        let open = self.open.as_ref().expect("BUG: a read before the journal has begun");
+        self.reading = Some(self.journal.read(open.tail.end().lsn)?);
+        Ok(())
+    }
+
+    /// Whether a client knows of something that another primary may have told it, and we have not heard of yet.
+    pub(super) fn has_to_read_for(&self, Greeting { hello, is_read, .. }: &Greeting) -> bool {
+        let Some(open) = self.open.as_ref().filter(|_| !is_read) else { return false };
+        let ours = open.tail.end();
+        let is_ahead =
+            hello.position.is_some_and(|theirs| theirs.journal == ours.journal && theirs.lsn > ours.lsn);
+        is_ahead || hello.confirmed.seq > open.ledger.through(hello.client).seq
+    }
+
+    /// Begins, or begins anew where what others appended cannot be followed one by one.
+    pub(super) fn begin(&mut self, start: Start, effects: &mut Vec<PrimaryEffect>) -> Result<(), Error> {
+        self.take_back(effects);
+        // What they have cannot be followed from either: they come back and send again what is undecided.
+        let offer = self.offer.take().map(|offer| offer.session);
+        for session in std::mem::take(&mut self.sessions).into_keys().chain(offer) {
+            effects.push(PrimaryEffect::Close { session });
+        }
+        self.ask_again(|_| true);
+        self.asks.secret = Some(start.secret);
+        let mut open = Open::new(start)?;
+        open.limit(self.limits)?;
+        self.open = Some(open);
+        Ok(())
+    }
+
+    /// Another primary has appended this.
+    pub(super) fn follow(&mut self, entry: &Entry, effects: &mut Vec<PrimaryEffect>) -> Result<(), Error> {
+        let open = self.open.as_mut().expect("BUG: an entry before the journal has begun");
+        let end = open.tail.end();
+        if entry.lsn() <= end.lsn {
+            return Ok(());
+        }
+        self.take_back(effects);
+        if entry.lsn() != end.lsn.next() || matches!(entry.change, Change::Adopted(_)) {
+            // Something before it was not told.
+            return if self.reading.is_none() { self.read() } else { Ok(()) };
+        }
+        // Their mutations may have the numbers that ours were given here.
+        self.ask_again(|client| entry.concerns(client));
+        let open = self.open.as_mut().expect("BUG: an entry before the journal has begun");
+        let usurped = open.apply(entry)?;
+        let gone_on = open.drop_decided();
+        for session in self.sessions.values_mut() {
+            session.queued = session.queued.max(open.ledger.through(session.client).seq);
+        }
+        self.tell(entry, effects);
+        for client in usurped {
+            self.refuse_client(
+                client,
+                Code::Unauthorized,
+                "the client id is known with another secret",
+                effects,
+            );
+        }
+        for client in gone_on {
+            let what = "the client's mutations were decided elsewhere in another order";
+            self.refuse_client(client, Code::SequenceGap, what, effects);
+        }
+        Ok(())
+    }
+
+    /// Others were ahead of what was being appended.
+    pub(super) fn lose(&mut self, ticket: Ticket, effects: &mut Vec<PrimaryEffect>) -> Result<(), Error> {
+        let open = self.open.as_ref().expect("BUG: an append before the journal has begun");
+        if open.appending.as_ref().is_none_or(|appending| appending.ticket != ticket) {
+            return Ok(());
+        }
+        self.take_back(effects);
+        if self.reading.is_none() { self.read() } else { Ok(()) }
+    }
+
+    /// What was being appended is as if it had never been run. Nobody was told.
+    fn take_back(&mut self, effects: &mut Vec<PrimaryEffect>) {
+        let Some(open) = &mut self.open else { return };
+        let Some(lost) = open.appending.take() else { return };
+        self.counts.lost_races += 1;
+        open.database.pages().clear_overlay();
+        for queued in lost.batch.into_iter().rev() {
+            open.queue.push_front(queued);
+        }
+        if matches!(lost.entry.change, Change::Adopted(_)) {
+            // The document has got another history: what that means to the client it hears when it comes back.
+            for session in std::mem::take(&mut self.sessions).into_keys() {
+                effects.push(PrimaryEffect::Close { session });
+            }
+        }
+    }
+
+    fn refuse_client(&mut self, client: ClientId, code: Code, what: &str, effects: &mut Vec<PrimaryEffect>) {
+        let sessions = self.sessions.iter().filter(|(_, session)| session.client == client);
+        let sessions: Vec<_> = sessions.map(|(no, _)| *no).collect();
+        for session in sessions {
+            self.refuse(session, Error::new(code, what), effects);
+        }
+        if let Some(open) = &mut self.open {
+            open.unqueue(|queued| queued == client);
+        }
+    }
+}
+
+impl Open {
+    /// Applies what others appended; gives the clients that they know with another secret.
+    fn apply(&mut self, entry: &Entry) -> Result<Vec<ClientId>, Error> {
+        let journal = self.tail.end().journal;
+        let image = self
+            .database
+            .pages()
+            .update_image(|image| entry.apply(journal, image).map(|()| image.clone()))?;
+        let is_other = |theirs: &&crate::ledger::ClientEntry| {
+            self.ledger.client(theirs.client).is_some_and(|ours| ours.key != theirs.key)
+        };
+        let usurped = entry.clients.clients().filter(is_other).map(|theirs| theirs.client).collect();
+        self.ledger.merge(entry.clients.clone());
+        self.decide(entry, &image)?;
+        self.is_moved = true;
+        Ok(usurped)
+    }
+
+    /// Drops what is queued and decided; gives the clients whose other mutations do not follow what was decided.
+    fn drop_decided(&mut self) -> Vec<ClientId> {
+        let mut last: BTreeMap<ClientId, MutationSeq> = BTreeMap::new();
+        let mut gone_on = Vec::new();
+        let Self { queue, ledger, waiting, .. } = self;
+        queue.retain(|queued| {
+            let last = last.entry(queued.client).or_insert_with(|| ledger.through(queued.client).seq);
+            let seq = queued.mutation.seq;
+            if seq == last.next() {
+                *last = seq;
+                return true;
+            }
+            if seq > *last {
+                gone_on.push(queued.client);
+            }
+            *waiting -= queued.size;
+            false
+        });
+        gone_on
+    }
+
+    /// Drops what is queued for these clients.
+    pub(super) fn unqueue(&mut self, which: impl Fn(ClientId) -> bool) {
+        let Self { queue, waiting, .. } = self;
+        queue.retain(|queued| {
+            let stays = !which(queued.client);
+            *waiting -= if stays { 0 } else { queued.size };
+            stays
+        });
+    }
+}
