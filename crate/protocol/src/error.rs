@@ -78,7 +78,7 @@ codes! {
     Disk = "disk",
     /// The document's files were taken away while it was open: the site's data was cleared, say.
     StorageCleared = "storage_cleared",
-    /// The document has mutations that the server does not have yet.
+    /// The device has something of the document that no server has, or that may be so.
     Pending = "pending",
     /// The device offers no storage that lasts.
     StorageUnavailable = "storage_unavailable",

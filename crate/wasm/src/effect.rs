@@ -1,16 +1,17 @@
-//! From the core's effects to messages.
+//! From what the core wants and finds to messages.
 
 use offprint_core::disk::{DiskBatch, DiskOp};
 use offprint_core::host::ReplicaEffect;
+use offprint_core::inspection::Unsent;
 use offprint_protocol::TabId;
-use offprint_protocol::rpc::{Bytes, TabEvent};
+use offprint_protocol::rpc::{Bytes, Problem, TabEvent};
 use serde::Serialize;
 use serde_wasm_bindgen::Serializer;
 use wasm_bindgen::JsValue;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-enum Effect {
+pub(crate) enum Effect {
     Tab { tab: TabId, event: TabEvent },
     Disk(Batch),
     Connect,
@@ -20,7 +21,7 @@ enum Effect {
 }
 
 #[derive(Serialize)]
-struct Batch {
+pub(crate) struct Batch {
     no: u64,
     ops: Vec<Op>,
 }
@@ -51,13 +52,17 @@ impl From<DiskOp> for Op {
     }
 }
 
+impl From<DiskBatch> for Batch {
+    fn from(DiskBatch { no, ops }: DiskBatch) -> Self {
+        Batch { no: no.0, ops: ops.into_iter().map(Op::from).collect() }
+    }
+}
+
 impl From<ReplicaEffect> for Effect {
     fn from(effect: ReplicaEffect) -> Self {
         match effect {
             ReplicaEffect::Tab { tab, event } => Effect::Tab { tab, event },
-            ReplicaEffect::Disk(DiskBatch { no, ops }) => {
-                Effect::Disk(Batch { no: no.0, ops: ops.into_iter().map(Op::from).collect() })
-            }
+            ReplicaEffect::Disk(batch) => Effect::Disk(batch.into()),
             ReplicaEffect::Connect => Effect::Connect,
             ReplicaEffect::Disconnect => Effect::Disconnect,
             ReplicaEffect::Send(frame) => Effect::Send(Bytes(frame)),
@@ -66,9 +71,35 @@ impl From<ReplicaEffect> for Effect {
     }
 }
 
-/// An effect as a message; bytes are copied out of the module's memory.
-pub(crate) fn to_js(effect: ReplicaEffect) -> Result<JsValue, JsValue> {
+/// What an inspection wants read, or what it has found.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Inspected {
+    Disk(Batch),
+    Mutations(u64),
+    History,
+    Unknown(Problem),
+}
+
+impl From<Unsent> for Inspected {
+    fn from(unsent: Unsent) -> Self {
+        match unsent {
+            Unsent::Mutations(count) => Inspected::Mutations(count),
+            Unsent::History => Inspected::History,
+            Unsent::Unknown(error) => Inspected::Unknown(error.into()),
+        }
+    }
+}
+
+impl From<DiskBatch> for Inspected {
+    fn from(batch: DiskBatch) -> Self {
+        Inspected::Disk(batch.into())
+    }
+}
+
+/// A message; bytes are copied out of the module's memory.
+pub(crate) fn to_js(message: &impl Serialize) -> Result<JsValue, JsValue> {
     // Absent is null, as the generated types say.
     const SERIALIZER: Serializer = Serializer::new().serialize_missing_as_null(true);
-    Effect::from(effect).serialize(&SERIALIZER).map_err(JsValue::from)
+    message.serialize(&SERIALIZER).map_err(JsValue::from)
 }

@@ -109,6 +109,12 @@ impl From<Input> for ReplicaInput {
     }
 }
 
+/// A disk's answer, which is the worker's own message.
+pub(crate) fn answer(value: JsValue) -> Result<DiskAnswer, JsValue> {
+    let answer: Answer = serde_wasm_bindgen::from_value(value)?;
+    Ok(answer.into())
+}
+
 /// A message as the core takes it, or what its sender is told.
 pub(crate) enum Taken {
     Input(ReplicaInput),

@@ -76,6 +76,24 @@ fn a_repeated_request_is_answered_and_not_run_again_also_by_the_next_hub() {
 }
 
 #[wasm_bindgen_test]
+fn an_inspection_tells_what_no_server_has_without_opening_the_document() {
+    let mut host = Host::new();
+    assert_eq!(at(&host.inspect().unwrap(), "mutations"), 0);
+    host.put(&[request(TAB_A, 1, r#"{"mutate": {"name": "add", "args": {"id": "x", "n": null}}}"#)]);
+    host.put(&[request(TAB_A, 2, r#"{"mutate": {"name": "add", "args": {"id": "y", "n": null}}}"#)]);
+    assert_eq!(at(&host.inspect().unwrap(), "mutations"), 2);
+    host.reopen();
+    assert_eq!(query(&mut host, "SELECT count(*) FROM todo"), [Value::Integer(2)]);
+}
+
+#[wasm_bindgen_test]
+fn an_inspection_of_another_documents_files_throws_a_problem() {
+    let mut host = Host::new();
+    assert_eq!(at(&host.inspect_as("b").unwrap_err(), "code"), "corrupt");
+    assert_eq!(at(&host.inspect_as("not an id").unwrap_err(), "code"), "bad_document_id");
+}
+
+#[wasm_bindgen_test]
 fn a_malformed_request_fails_alone() {
     let mut host = Host::new();
     host.heard(TAB_A);

@@ -104,6 +104,19 @@ impl Host {
         mine.into_iter().map(|(_, event)| event).collect()
     }
 
+    /// Reads the document's files beside the replica.
+    pub fn inspect(&mut self) -> Result<JsValue, JsValue> {
+        self.inspect_as("a")
+    }
+
+    pub fn inspect_as(&mut self, document: &str) -> Result<JsValue, JsValue> {
+        let mut found = offprint_wasm::inspect(document)?;
+        while at(&found, "disk").is_object() {
+            found = offprint_wasm::inspected(self.run(&at(&found, "disk")))?;
+        }
+        Ok(found)
+    }
+
     fn run(&mut self, batch: &JsValue) -> JsValue {
         let no = at(batch, "no").as_f64().unwrap();
         let ops = Array::from(&at(batch, "ops")).iter().map(|op| disk_op(&op)).collect();
