@@ -8,7 +8,7 @@ export {
   type Mutators,
 } from "./definition.ts";
 export type { Document, Mutate } from "./document.ts";
-export { listDocuments } from "./documents.ts";
+export { listDocuments, type RemoveOptions, removeDocument } from "./documents.ts";
 export { type ErrorCode, OffprintError, Rejected } from "./error.ts";
 export type { Export, ExportOptions } from "./export.ts";
 export type { ImportSource } from "./import.ts";

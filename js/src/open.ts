@@ -2,6 +2,7 @@ import type { Status } from "../../worker/src/rpc.generated.ts";
 import { Attachment } from "./attachment.ts";
 import { type DocumentDefinition, definitionData, isDefinition } from "./definition.ts";
 import { Document } from "./document.ts";
+import { checkDocumentId } from "./document-id.ts";
 import { OffprintError } from "./error.ts";
 import { beginImport, type ImportSource } from "./import.ts";
 import { type WorkerOptions, workersOf } from "./workers.ts";
@@ -35,12 +36,6 @@ export type OpenOptions = WorkerOptions & {
   /** Gives up opening. */
   signal?: AbortSignal | undefined;
 };
-
-function checkDocumentId(id: unknown): asserts id is string {
-  if (typeof id === "string" && /^[A-Za-z0-9._~-]{1,128}$/.test(id)) return;
-  const shown = JSON.stringify(String(id).slice(0, 32));
-  throw new OffprintError("bad_document_id", `document id ${shown} is not 1-128 of A-Z a-z 0-9 . _ ~ -`);
-}
 
 function serverUrl(server: string | URL): string {
   let url: URL;

@@ -4,8 +4,9 @@ import { databasesLost } from "./indexed-db.ts";
 import { IndexedDbFiles } from "./indexed-db-files.ts";
 import { LocalDisk } from "./local-disk.ts";
 import { MemoryFiles } from "./memory-files.ts";
+import { discard } from "./place.ts";
 import { Failure, isQuota, messageOf, problem } from "./problem.ts";
-import { type LastingKind, Registry } from "./registry.ts";
+import { type Entry, type LastingKind, Registry } from "./registry.ts";
 import type { Problem, StorageKind } from "./rpc.generated.ts";
 import type { DiskBatch } from "./rpc.ts";
 import type { TabPort } from "./tab-port.ts";
@@ -52,7 +53,7 @@ export class DiskLadder {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #pending = 0;
   #noteTimer: ReturnType<typeof setTimeout> | undefined;
-  #ended = false;
+  readonly #life = new AbortController();
 
   constructor(document: string, definition: string, hubLock: string, handlers: DiskLadderHandlers) {
     this.#document = document;
@@ -68,7 +69,7 @@ export class DiskLadder {
 
   /** Sees to it that there is a disk, or will be. */
   want(): void {
-    if (this.#ended || this.#looking) return;
+    if (this.#life.signal.aborted || this.#looking) return;
     if (this.#rung) this.#rung.want();
     else this.#look();
   }
@@ -100,8 +101,8 @@ export class DiskLadder {
   }
 
   end(): void {
-    if (this.#ended) return;
-    this.#ended = true;
+    if (this.#life.signal.aborted) return;
+    this.#life.abort();
     clearTimeout(this.#timer);
     if (this.#noteTimer !== undefined) this.#note();
     this.#rung?.end();
@@ -110,23 +111,47 @@ export class DiskLadder {
 
   async #look(): Promise<void> {
     this.#looking = true;
-    const late = problem("blocked", "IndexedDB does not say where the document is kept; still waiting");
+    const late = problem(
+      "blocked",
+      "IndexedDB does not say where the document is kept, or a removal does not end; still waiting",
+    );
     const timer = setTimeout(() => this.#lost(late), PATIENCE);
     let isInIndexedDb = false;
+    let unremoved: Problem | undefined;
     this.#blind = undefined;
     try {
-      const entry = await (await this.#open()).find(this.#document);
+      const entry = await this.#find();
       this.#place = entry?.kind;
       // A registry that was lost does not make a second document.
       isInIndexedDb = entry ? entry.kind === "indexedDb" : await IndexedDbFiles.there(this.#document);
     } catch (error) {
-      this.#blind = problem("storage_unavailable", `IndexedDB: ${messageOf(error)}`);
+      if (error instanceof Failure) unremoved = error.problem;
+      else this.#blind = problem("storage_unavailable", `IndexedDB: ${messageOf(error)}`);
     }
     clearTimeout(timer);
     this.#looking = false;
-    if (this.#ended) return;
+    if (this.#life.signal.aborted) return;
+    if (unremoved) {
+      this.#unavailable(unremoved);
+      return;
+    }
     this.#rung = isInIndexedDb ? this.#indexedDb(problem("storage_unavailable", MADE_THERE)) : this.#opfs();
     this.#rung.want();
+  }
+
+  /** What is noted of the document; a removal that was cut short is brought to its end before. */
+  async #find(): Promise<Entry | undefined> {
+    const registry = await this.#open();
+    const entry = await registry.find(this.#document);
+    if (!entry?.removing) return entry;
+    try {
+      await discard(entry.kind, this.#document, this.#life.signal);
+      await registry.remove(this.#document);
+    } catch (error) {
+      const what = `document ${this.#document} was being removed, which does not come to its end`;
+      throw new Failure("storage_unavailable", `${what}: ${messageOf(error)}`);
+    }
+    return undefined;
   }
 
   /** The registry, whose end says that the site's data was cleared, perhaps. */
@@ -141,12 +166,12 @@ export class DiskLadder {
   #closed(): void {
     this.#registry = undefined;
     this.#place = undefined;
-    if (this.#ended) return;
+    if (this.#life.signal.aborted) return;
     this.link?.doubt(
       problem("storage_cleared", "the site's data may have been cleared; looking what is left"),
     );
     setTimeout(() => {
-      if (!this.#ended) this.#open().catch(() => undefined);
+      if (!this.#life.signal.aborted) this.#open().catch(() => undefined);
     }, PAUSE);
   }
 

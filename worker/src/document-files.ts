@@ -60,6 +60,8 @@ function probe(lock: FileSystemSyncAccessHandle): void {
 const isRefusal = (error: unknown) =>
   error instanceof DOMException && ["SecurityError", "NotSupportedError"].includes(error.name);
 
+const isNotFound = (error: unknown) => error instanceof DOMException && error.name === "NotFoundError";
+
 async function root(): Promise<FileSystemDirectoryHandle> {
   try {
     return await navigator.storage.getDirectory();
@@ -84,6 +86,33 @@ export class DocumentFiles implements Files {
     this.#lock = lock;
     this.#files = files;
     this.empty = !files.get("head")?.getSize();
+  }
+
+  /** Whether a document is kept this way. */
+  static async there(document: string): Promise<boolean> {
+    try {
+      const all = await (await root()).getDirectoryHandle("offprint");
+      await all.getDirectoryHandle(directoryOf(document));
+      return true;
+    } catch (error) {
+      if (error instanceof AbsentError || isRefusal(error) || isNotFound(error)) return false;
+      throw error;
+    }
+  }
+
+  /** Removes a document's files, once nobody has them open. */
+  static async discard(document: string, signal: AbortSignal): Promise<void> {
+    const name = directoryOf(document);
+    const gone = (error: unknown) => {
+      if (!isNotFound(error)) throw error;
+    };
+    await untilFree({ signal, held: () => undefined }, async () => {
+      const all = await (await root()).getDirectoryHandle("offprint", { create: true });
+      const directory = await all.getDirectoryHandle(name, { create: true });
+      // Without a head the others are not taken for a document.
+      await directory.removeEntry("head").catch(gone);
+      await all.removeEntry(name, { recursive: true }).catch(gone);
+    });
   }
 
   /** Opens them, creating what is absent. */

@@ -2,7 +2,7 @@ import { Alarm } from "./alarm.ts";
 import { now } from "./clock.ts";
 import type { Core, CoreEffect, CoreInput } from "./core.ts";
 import { DiskLadder } from "./disk-ladder.ts";
-import { type HeldLock, holdLock } from "./lock.ts";
+import { documentLock, type HeldLock, holdLock } from "./lock.ts";
 import { problem } from "./problem.ts";
 import type { Hello, TabMessage, ToDisk } from "./rpc.ts";
 import { Socket } from "./socket.ts";
@@ -51,7 +51,7 @@ export class DocumentLife {
     const timer = setTimeout(() => this.#put({ diskLost: { problem: problem("blocked", why) } }), PATIENCE);
     try {
       const { name } = await hubLock;
-      this.#documentLock = await holdLock(`offprint|document|${document}`, signal);
+      this.#documentLock = await holdLock(documentLock(document), signal);
       if (signal.aborted) {
         this.#documentLock.release();
         return;

@@ -17,7 +17,8 @@ export async function listDocuments(): Promise<DocumentInfo[]> {
   await inIndexedDb(add).catch(() => undefined);
   for (const [id, entry] of await noted().catch(() => [])) {
     const document = found.get(id);
-    if (document) {
+    if (entry.removing) found.delete(id);
+    else if (document) {
       const { definition, pending, used, kind } = entry;
       found.set(id, { ...document, kind, definition, pending, used });
     }

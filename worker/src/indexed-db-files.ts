@@ -1,5 +1,5 @@
 import type { Files } from "./files.ts";
-import { committed, hasDatabase, openDatabase, resultOf } from "./indexed-db.ts";
+import { committed, deleteDatabase, hasDatabase, openDatabase, resultOf } from "./indexed-db.ts";
 import type { DiskOp, DiskValue, FileName } from "./rpc.ts";
 
 /** A file is kept in records of this many bytes, so that an append writes one page and not more. */
@@ -32,6 +32,11 @@ export class IndexedDbFiles implements Files {
   /** Whether a document is kept this way. */
   static there(document: string): Promise<boolean> {
     return hasDatabase(databaseOf(document));
+  }
+
+  /** Removes a document's files, once nobody has them open. */
+  static discard(document: string): Promise<void> {
+    return deleteDatabase(databaseOf(document));
   }
 
   /** Opens the files, creating what is absent. `gone` is called when the browser takes them away. */

@@ -9,6 +9,9 @@ export function holdLock(name: string, signal?: AbortSignal): Promise<HeldLock> 
   });
 }
 
+/** The name of the Web Lock that is held by who has a document. */
+export const documentLock = (document: string): string => `offprint|document|${document}`;
+
 /** Calls back when whoever holds a Web Lock has let it go, by dying or otherwise. */
 export function whenFree(name: string, signal: AbortSignal, callback: () => void): void {
   // Shared, so that any number can wait for the same death.

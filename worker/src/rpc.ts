@@ -69,6 +69,21 @@ export type DocumentInfo = {
   used: number | null;
 };
 
+/** What a page wants removed from this device. */
+export type Removal = {
+  document: string;
+  /** Even what no server has. */
+  force: boolean;
+  /** Where the core is, if not beside the disk's script. */
+  wasmUrl: string | null;
+};
+
+/** What a page asks of a disk that it starts for nothing else. */
+export type DiskJob = "list" | { remove: Removal };
+
+/** What came of it. */
+export type DiskJobDone = { documents: DocumentInfo[] } | "removed" | { failed: Problem };
+
 /** One operation on one of a document's files (crate/core, disk.rs). */
 export type DiskOp =
   | { op: "size"; file: FileName }

@@ -53,7 +53,15 @@ WebAssembly.instantiateStreaming = async (...from) => {
   return { module, instance: { exports: { ...exports, handle } } };
 };\n`;
 
+// A removal that is cut once the files are empty, and one that is cut before.
+const CUT = `FileSystemDirectoryHandle.prototype.removeEntry = () => new Promise(() => {});
+IDBFactory.prototype.deleteDatabase = () => ({});\n`;
+const FAIL = `FileSystemSyncAccessHandle.prototype.truncate = () => { throw new Error("cut"); };
+IDBObjectStore.prototype.delete = () => { throw new Error("cut"); };\n`;
+
 const PRELUDES = {
+  "cut/disk.js": CUT,
+  "fail/disk.js": FAIL,
   "absent/disk.js": ABSENT,
   "nowhere/disk.js": ABSENT,
   "nowhere/hub.js": NO_INDEXED_DB,
@@ -124,7 +132,7 @@ async function reactApp() {
 /**
  * Serves dist/ without a bundler on a free port of the loopback, under several folders: `a` and `b` are two deploys
  * of the same files, `absent` has no private file system, `blind` no IndexedDB, `nowhere` neither, `trap` a core that
- * traps,
+ * traps, `cut` and `fail` removals that do not end,
  * `report` in each of them takes what a page wants to be known outside, `clear` in each of them has the browser clear the site's data;
  * `no-disk`, `no-hub` and `no-wasm` lack a file, `react` is a React app.
  */
