@@ -88,6 +88,47 @@ test("a change that only the server refuses is undone alone, the later ones stan
   assert.deepEqual(await late.notices(), []);
 });
 
+test("a change that the server refused is made once more when nothing is in its way any more", async (t) => {
+  const world = await World.for(t);
+  const [mine, theirs] = [await world.profile(), await world.profile()];
+  const [first, second] = [await world.board(mine), await world.board(theirs)];
+  await world.converged(first, second);
+  await world.server.kill();
+  for (const board of [first, second]) await board.says({ connection: "offline" });
+  await second.addColumn("Review");
+  await second.says({ pending: 1 });
+  await theirs.quit();
+  await first.addColumn("review");
+  await first.says({ pending: 1 });
+  await world.server.start();
+  await first.settled();
+  await theirs.start();
+  const late = await world.board(theirs);
+  await refusals(late, 1);
+  const { rejections } = await late.status();
+  assert.deepEqual([rejections[0].name, rejections[0].args.name], ["addColumn", "Review"]);
+  assert.ok(rejections[0].lsn > 0);
+
+  // What is in the way here, too, leaves the rejection as it was.
+  await late.retryRefused();
+  await refusals(late, 2);
+  assert.deepEqual((await late.status()).rejections, rejections);
+  await late.reload();
+  await refusals(late, 1);
+
+  const { columns } = await first.rows();
+  const { id } = columns.find(({ name }) => name === "review");
+  await first.mutate("renameColumn", { id, name: "Reviewed" });
+  await world.converged(first, late);
+  await late.retryRefused();
+  assert.deepEqual(await refusals(late, 0), []);
+  const rows = await world.converged(first, late);
+  assert.equal(rows.columns.filter(({ name }) => name === "Review").length, 1);
+  await late.reload();
+  await late.settled();
+  assert.deepEqual(await late.notices(), []);
+});
+
 test("a board whose name is no document id says why it does not open", async (t) => {
   const world = await World.for(t, { serving: false });
   const profile = await world.profile();

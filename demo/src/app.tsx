@@ -70,6 +70,7 @@ function OpenBoard({ doc }: { doc: Document<typeof board> }) {
       code,
       message,
       dismiss: () => attempt("dismiss", doc.dismiss(seq)),
+      retry: () => attempt("retry", doc.retry(seq)),
     }),
   );
 

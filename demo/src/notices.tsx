@@ -3,13 +3,15 @@ import { Icon } from "./icon.tsx";
 /** Something that was refused. */
 export type Notice = {
   key: string;
-  /** What was being done: a mutator's name, or `dismiss`. */
+  /** What was being done: a mutator's name, `dismiss` or `retry`. */
   mutator: string;
   /** Who refused: this device at once, or the server later. */
   by: "device" | "server";
   code: string;
   message: string;
   dismiss: () => void;
+  /** Does it once more, if that may help. */
+  retry?: () => void;
 };
 
 const words: Record<string, string> = {
@@ -22,6 +24,7 @@ const words: Record<string, string> = {
   renameColumn: "Renaming the column",
   removeColumn: "Deleting the column",
   dismiss: "Dismissing the notice",
+  retry: "Trying again",
 };
 
 function sentence({ mutator, by }: Notice): string {
@@ -38,6 +41,11 @@ export function Notices({ notices }: { notices: readonly Notice[] }) {
           <p>
             <code>{notice.code}</code> {notice.message}
           </p>
+          {notice.retry && (
+            <button type="button" className="retry" onClick={notice.retry}>
+              Try again
+            </button>
+          )}
           <button type="button" aria-label="Dismiss" onClick={notice.dismiss}>
             <Icon name="remove" />
           </button>

@@ -165,6 +165,16 @@ export class Attachment {
     }
   }
 
+  /** Makes a rejected mutation once more. */
+  retry(seq: number): Write {
+    try {
+      this.#checkOpen();
+      return this.#requests.retry(seq);
+    } catch (error) {
+      return WriteStages.failed(error as OffprintError);
+    }
+  }
+
   async ask(request: Request): Promise<Reply> {
     this.#checkOpen();
     return this.#requests.ask(request);

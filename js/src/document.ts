@@ -66,7 +66,7 @@ export class Document<D extends DocumentDefinition = DocumentDefinition> {
     return this.#attachment.onStatus(listener);
   }
 
-  /** Mutations that the server refused and the app has not dismissed, oldest first. */
+  /** Mutations that the server refused and the app has neither dismissed nor retried, oldest first. */
   get rejections(): readonly Rejection[] {
     return this.status.rejections;
   }
@@ -74,6 +74,14 @@ export class Document<D extends DocumentDefinition = DocumentDefinition> {
   /** Drops a rejection that the app has dealt with. */
   async dismiss(seq: number): Promise<void> {
     await this.#attachment.ask({ dismiss: { seq } });
+  }
+
+  /**
+   * Makes a rejected mutation once more, with the same arguments, as a new one that takes the rejection's place. If it fails
+   * here, the rejection stays; `dismissed` says that there is none any more.
+   */
+  retry(seq: number): Write {
+    return this.#attachment.retry(seq);
   }
 
   /** Tries the server now instead of at the end of the back-off; happens by itself when the page comes online. */

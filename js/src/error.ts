@@ -1,4 +1,4 @@
-import type { Code, Problem, Rejection } from "../../worker/src/rpc.generated.ts";
+import type { Code, Problem, Rejection, SqlValue } from "../../worker/src/rpc.generated.ts";
 
 /** What went wrong, as a stable word; a mutator may have codes of its own. */
 export type ErrorCode = Code | "not_loaded" | (string & {});
@@ -22,14 +22,20 @@ export class OffprintError extends Error {
 /** The server's refusal of one mutation: what its `confirmed` rejects with. */
 export class Rejected extends OffprintError {
   override readonly name = "Rejected";
-  /** The mutation's number: what `dismiss` takes. */
+  /** The mutation's number: what `dismiss` and `retry` take. */
   readonly seq: number;
   /** The mutator's name. */
   readonly mutator: string;
+  /** Its arguments; null if the device has lost them. */
+  readonly args: Readonly<Record<string, SqlValue>> | null;
+  /** What the server ran it on: the document at this Lsn, and what its next commit had decided before. */
+  readonly lsn: number;
 
   constructor(rejection: Rejection) {
     super(rejection.code, rejection.message);
     this.seq = rejection.seq;
     this.mutator = rejection.name;
+    this.args = rejection.args;
+    this.lsn = rejection.lsn;
   }
 }

@@ -43,7 +43,10 @@ test("a new hub is told what is not answered, and mutations until they are confi
   );
   requests.take({ confirmed: { requests: [1] } });
   requests.take({
-    rejected: { no: 3, rejection: { seq: 2, name: "add", code: "constraint", message: "no" } },
+    rejected: {
+      no: 3,
+      rejection: { seq: 2, name: "add", args: { id: "2" }, code: "constraint", message: "no", lsn: 1 },
+    },
   });
   assert.deepEqual(
     requests.unanswered().map(({ no }) => no),
@@ -79,10 +82,25 @@ test("a mutation that fails here rejects every stage; one that the server refuse
     await assert.rejects(stage, { code: "constraint", message: "UNIQUE" });
   }
   const refused = requests.mutate("add", {});
-  const rejection = { seq: 7, name: "add", code: "gone", message: "no such card" };
+  const args = { id: "7" };
+  const rejection = { seq: 7, name: "add", args, code: "gone", message: "no such card", lsn: 3 };
   requests.take({ rejected: { no: 2, rejection } });
   await refused;
-  await assert.rejects(refused.confirmed, { name: "Rejected", code: "gone", seq: 7, mutator: "add" });
+  const told = { name: "Rejected", code: "gone", seq: 7, mutator: "add", args, lsn: 3 };
+  await assert.rejects(refused.confirmed, told);
+});
+
+test("a retry is a write, and is told again as it was", async () => {
+  const { sent, requests } = setUp();
+  const write = requests.retry(7);
+  assert.deepEqual(sent, [{ no: 1, request: { retry: { seq: 7 } } }]);
+  assert.deepEqual(requests.unanswered(), sent);
+  requests.take(applied(1));
+  requests.take({ durable: { requests: [1] } });
+  await write;
+  requests.take({ confirmed: { requests: [1] } });
+  await write.confirmed;
+  assert.deepEqual(requests.unanswered(), []);
 });
 
 test("a failure that nobody awaits is no unhandled rejection", async () => {

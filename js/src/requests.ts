@@ -29,8 +29,15 @@ export class Requests {
   }
 
   mutate(name: string, args: Record<string, SqlValue>): Write {
+    return this.#write({ mutate: { name, args } });
+  }
+
+  retry(seq: number): Write {
+    return this.#write({ retry: { seq } });
+  }
+
+  #write(request: Request): Write {
     const write = new WriteStages();
-    const request = { mutate: { name, args } };
     this.#mutations.set(++this.#last, { request, write });
     this.#send({ no: this.#last, request });
     return write;

@@ -220,12 +220,15 @@ fn ledger_records(ledger: &Ledger) -> Vec<Record> {
     let mut used = 0;
     for entry in ledger.clients() {
         used += 64 + 16 * entry.marks.len();
-        let mut piece = ClientEntry { rejections: Vec::new(), ..entry.clone() };
+        let marks = entry.marks.clone();
+        let mut piece = ClientEntry { rejections: Vec::new(), refused: Vec::new(), marks, ..*entry };
         for rejection in &entry.rejections {
-            used += rejection.to_bytes().len();
+            let refused = entry.refused(rejection.seq);
+            used += rejection.to_bytes().len() + refused.map_or(0, |mutation| mutation.to_bytes().len());
             if used > PART {
                 part.insert(ClientEntry {
                     rejections: std::mem::take(&mut piece.rejections),
+                    refused: std::mem::take(&mut piece.refused),
                     ..piece.clone()
                 });
                 records.push(Record::Ledger(std::mem::take(&mut part)));
@@ -233,6 +236,7 @@ fn ledger_records(ledger: &Ledger) -> Vec<Record> {
                 used = 0;
             }
             piece.rejections.push(rejection.clone());
+            piece.refused.extend(refused.cloned());
         }
         part.insert(piece);
         if used > PART {
@@ -247,7 +251,7 @@ fn ledger_records(ledger: &Ledger) -> Vec<Record> {
 #[cfg(test)]
 mod tests {
     use offprint_protocol::{
-        ClientId, ClientKey, Mark, MutationSeq, Outcome, Rejection, RequestNo, TabId, TimelineHash,
+        ClientId, ClientKey, Mark, Mutation, MutationSeq, Outcome, Rejection, RequestNo, TabId, TimelineHash,
     };
 
     use super::*;
@@ -263,10 +267,14 @@ mod tests {
                 name: "add".into(),
                 code: "gone".into(),
                 message: "m".repeat(100_000),
+                lsn: Lsn(seq),
             });
             let client = ClientId([client; 16]);
             let through = Mark { seq: MutationSeq(99), hash: TimelineHash(99) };
             ledger.decide(&Outcome { client, through, rejections: rejections.collect() }).unwrap();
+            for seq in (0..30).map(MutationSeq) {
+                ledger.keep(client, Mutation { seq, at: 0, name: "n".repeat(90_000), args: Vec::new() });
+            }
         }
         let records = ledger_records(&ledger);
         assert!(records.len() > 4);

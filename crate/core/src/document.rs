@@ -2,14 +2,15 @@
 
 mod import;
 mod local;
+mod rejections;
 mod split;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use offprint_protocol::rpc::{Bytes, Progress, Reply, Request, Select, TabEvent};
 use offprint_protocol::{
-    Argument, Code, Commit, CommitBatch, Error, JournalId, Mark, Mutation, MutationSeq, Outcome, Position,
-    Rejection, RequestNo, Rollup, TabId, Touched, Value,
+    Argument, Commit, CommitBatch, Error, JournalId, Mark, Mutation, MutationSeq, Outcome, Position,
+    RequestNo, Rollup, TabId, Touched, Value,
 };
 
 use crate::entropy::Entropy;
@@ -132,10 +133,6 @@ impl Document {
         }
     }
 
-    pub(crate) fn rejections(&self) -> &[Rejection] {
-        self.ledger.rejections(self.identity.client)
-    }
-
     pub(crate) fn position(&self) -> Option<Position> {
         self.confirmed.position()
     }
@@ -205,6 +202,7 @@ impl Document {
                 self.live.unsubscribe(&(tab, subscription));
                 Ok(Reply::Done)
             }
+            Request::Retry { seq } => return self.retry(now, (tab, no), seq, journal, told),
             Request::Dismiss { seq } => self.dismiss(seq, journal).map(|()| Reply::Done),
             Request::Import { offset, bytes, last } => {
                 return self.import((tab, no), (offset, &bytes.0, last), journal, told);
@@ -238,30 +236,36 @@ impl Document {
         journal: &mut Journal,
         told: &mut Told,
     ) {
-        let known = self.timeline.request(tab, no);
-        let known = known.or_else(|| self.ledger.answered(tab, no).map(|answered| answered.seq));
-        if let Some(seq) = known {
+        if let Some(seq) = self.made((tab, no)) {
             return self.tell_again((tab, no), seq, told);
         }
         let args = args.into_iter().map(|(name, value)| Argument { name, value }).collect();
-        let mutation = Mutation { seq: self.timeline.next_seq(), at: now, name, args };
-        match self.record((tab, no), mutation, journal) {
-            Ok(seq) => told.push((tab, TabEvent::Reply { no, reply: Reply::Applied { seq } })),
-            Err(error) => told.push((tab, TabEvent::Failed { no, problem: error.into() })),
-        }
+        let result = self.record((tab, no), (now, name, args), None, journal);
+        told.push(match result {
+            Ok(seq) => (tab, TabEvent::Reply { no, reply: Reply::Applied { seq } }),
+            Err(error) => (tab, TabEvent::Failed { no, problem: error.into() }),
+        });
+    }
+
+    /// Which mutation a request made, if it is repeated.
+    fn made(&self, (tab, no): (TabId, RequestNo)) -> Option<MutationSeq> {
+        let pending = self.timeline.request(tab, no);
+        pending.or_else(|| self.ledger.answered(tab, no).map(|answered| answered.seq))
     }
 
     /// Runs a new mutation and appends it to the journal; on an error neither has happened.
     fn record(
         &mut self,
         (tab, request): (TabId, RequestNo),
-        mutation: Mutation,
+        (at, name, args): (u64, String, Vec<Argument>),
+        retries: Option<MutationSeq>,
         journal: &mut Journal,
     ) -> Result<MutationSeq, Error> {
         self.settle()?;
-        let seq = mutation.seq;
+        let seq = self.timeline.next_seq();
+        let mutation = Mutation { seq, at, name, args };
         let Self { database, mutators, .. } = self;
-        let pending = PendingMutation { epoch: self.identity.epoch, tab, request, mutation };
+        let pending = PendingMutation { epoch: self.identity.epoch, tab, request, retries, mutation };
         // Appended inside the transaction: the change becomes visible only once the journal has taken it.
         let (touched, ticket) = database.transaction(|database| {
             let touched = database.run(mutators, &pending.mutation.name, &pending.mutation.args)?;
@@ -289,26 +293,15 @@ impl Document {
         }
         told.push((tab, TabEvent::Durable { requests: vec![no] }));
         if !self.timeline.is_pending(seq) || self.is_own_primary() {
+            let dismissed = || self.ledger.answered(tab, no).is_some_and(|answered| answered.dismissed);
             told.push(match self.rejection_of(seq) {
-                Some(rejection) => (tab, TabEvent::Rejected { no, rejection: rejection.clone() }),
-                None if self.ledger.answered(tab, no).is_some_and(|answered| answered.dismissed) => {
-                    let rejection = Rejection {
-                        seq,
-                        name: String::new(),
-                        code: Code::Dismissed.as_str().to_owned(),
-                        message: "the mutation was rejected, and the app has dismissed that".to_owned(),
-                    };
-                    (tab, TabEvent::Rejected { no, rejection })
+                Some(rejection) => (tab, TabEvent::Rejected { no, rejection }),
+                None if dismissed() => {
+                    (tab, TabEvent::Rejected { no, rejection: rejections::dismissed(seq) })
                 }
                 None => (tab, TabEvent::Confirmed { requests: vec![no] }),
             });
         }
-    }
-
-    fn dismiss(&mut self, seq: MutationSeq, journal: &mut Journal) -> Result<(), Error> {
-        journal.append(&Record::Dismiss(seq))?;
-        self.ledger.dismiss(self.identity.client, seq);
-        Ok(())
     }
 
     /// A tab is gone: its subscriptions, its exports and its import end.
@@ -381,11 +374,6 @@ impl Document {
         Ok(())
     }
 
-    fn rejection_of(&self, seq: MutationSeq) -> Option<&Rejection> {
-        let rejections = self.rejections();
-        rejections.binary_search_by_key(&seq, |rejection| rejection.seq).ok().map(|index| &rejections[index])
-    }
-
     fn commit_touched(&mut self, touched: Touched) {
         let before = self.unseen.take().unwrap_or(Touched::none());
         self.unseen = Some(before.merge(touched));
@@ -404,17 +392,21 @@ impl Document {
     /// Takes decided mutations out of the timeline, keeps rejections, and tells who made them.
     fn decide_in_memory(&mut self, outcomes: Vec<Outcome>, told: &mut Told) -> Result<Mark, Error> {
         for outcome in outcomes {
+            let retried = self.retried(&outcome);
             let decided = self.timeline.decided(outcome.through);
             self.ledger.decide(&outcome)?;
             let mut confirmed: BTreeMap<TabId, Vec<RequestNo>> = BTreeMap::new();
             for PendingMutation { tab, request, mutation, .. } in decided {
-                self.ledger.answer(tab, request, mutation.seq);
-                match self.rejection_of(mutation.seq) {
-                    Some(rejection) => {
-                        told.push((tab, TabEvent::Rejected { no: request, rejection: rejection.clone() }));
-                    }
+                let seq = mutation.seq;
+                self.ledger.answer(tab, request, seq);
+                self.ledger.keep(self.identity.client, mutation);
+                match self.rejection_of(seq) {
+                    Some(rejection) => told.push((tab, TabEvent::Rejected { no: request, rejection })),
                     None => confirmed.entry(tab).or_default().push(request),
                 }
+            }
+            for seq in retried {
+                self.ledger.dismiss(self.identity.client, seq);
             }
             told.extend(confirmed.into_iter().map(|(tab, requests)| (tab, TabEvent::Confirmed { requests })));
         }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use offprint_protocol::{
-    ClientId, ClientKey, Code, Decode, Encode, Error, Mark, MutationSeq, Outcome, Reader, Rejection,
-    RequestNo, TabId, Writer,
+    ClientId, ClientKey, Code, Decode, Encode, Error, Mark, Mutation, MutationSeq, Outcome, Reader,
+    Rejection, RequestNo, TabId, Writer,
 };
 
 /// How many answered requests are kept.
@@ -13,7 +13,7 @@ pub const ANSWERED_LIMIT: usize = 1024;
 pub const MARKS_LIMIT: usize = 32;
 
 /// What was decided for one client.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ClientEntry {
     /// Whose.
     pub client: ClientId,
@@ -24,12 +24,26 @@ pub struct ClientEntry {
     /// On a replica, those that the app has not dismissed; on a primary, those that the client may not have received.
     /// Ascending.
     pub rejections: Vec<Rejection>,
+    /// On a replica, the mutations that these rejections are of, as far as they are known. Ascending.
+    pub refused: Vec<Mutation>,
 }
 
 impl ClientEntry {
     /// A client whose mutations are decided up to here.
     pub fn new(client: ClientId, key: ClientKey, through: Mark) -> Self {
-        Self { client, key, marks: vec![through], rejections: Vec::new() }
+        Self { client, key, marks: vec![through], rejections: Vec::new(), refused: Vec::new() }
+    }
+
+    /// The rejection of a mutation.
+    pub fn rejection(&self, seq: MutationSeq) -> Option<&Rejection> {
+        let index = self.rejections.binary_search_by_key(&seq, |rejection| rejection.seq).ok()?;
+        self.rejections.get(index)
+    }
+
+    /// The mutation that a rejection is of.
+    pub fn refused(&self, seq: MutationSeq) -> Option<&Mutation> {
+        let index = self.refused.binary_search_by_key(&seq, |mutation| mutation.seq).ok()?;
+        self.refused.get(index)
     }
 
     /// Up to where its mutations are decided.
@@ -52,7 +66,7 @@ pub struct Answered {
 }
 
 /// A replica's ledger has one client, itself; a primary's has every client and no requests.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Ledger {
     clients: BTreeMap<ClientId, ClientEntry>,
     answered: VecDeque<Answered>,
@@ -107,10 +121,21 @@ impl Ledger {
         Ok(())
     }
 
+    /// Keeps a mutation of a replica's own that was decided, if it was rejected.
+    pub fn keep(&mut self, client: ClientId, mutation: Mutation) {
+        if let Some(entry) = self.clients.get_mut(&client)
+            && entry.rejection(mutation.seq).is_some()
+            && let Err(index) = entry.refused.binary_search_by_key(&mutation.seq, |refused| refused.seq)
+        {
+            entry.refused.insert(index, mutation);
+        }
+    }
+
     /// Forgets a rejection.
     pub fn dismiss(&mut self, client: ClientId, seq: MutationSeq) {
         if let Some(entry) = self.clients.get_mut(&client) {
             entry.rejections.retain(|rejection| rejection.seq != seq);
+            entry.refused.retain(|mutation| mutation.seq != seq);
         }
         for answered in self.answered.iter_mut().filter(|answered| answered.seq == seq) {
             answered.dismissed = true;
@@ -142,7 +167,10 @@ impl Ledger {
     pub fn merge(&mut self, other: Ledger) {
         for entry in other.clients.into_values() {
             match self.clients.get_mut(&entry.client) {
-                Some(known) if entry.marks.is_empty() => known.rejections.extend(entry.rejections),
+                Some(known) if entry.marks.is_empty() => {
+                    known.rejections.extend(entry.rejections);
+                    known.refused.extend(entry.refused);
+                }
                 _ => self.insert(entry),
             }
         }
@@ -158,8 +186,9 @@ impl Ledger {
 
     /// A client goes on under another name.
     pub(crate) fn rename(&mut self, before: ClientId, entry: ClientEntry) {
-        let rejections = self.clients.remove(&before).map_or_else(Vec::new, |known| known.rejections);
-        self.insert(ClientEntry { rejections, ..entry });
+        let known = self.clients.remove(&before);
+        let (rejections, refused) = known.map(|known| (known.rejections, known.refused)).unwrap_or_default();
+        self.insert(ClientEntry { rejections, refused, ..entry });
     }
 
     /// Takes over the requests of `other`.
@@ -170,13 +199,19 @@ impl Ledger {
 
 impl Encode for ClientEntry {
     fn encode(&self, out: &mut Writer) {
-        out.put(&self.client).put(&self.key).list(&self.marks).list(&self.rejections);
+        out.put(&self.client).put(&self.key).list(&self.marks).list(&self.rejections).list(&self.refused);
     }
 }
 
 impl Decode for ClientEntry {
     fn decode(from: &mut Reader<'_>) -> Result<Self, Error> {
-        Ok(Self { client: from.get()?, key: from.get()?, marks: from.list()?, rejections: from.list()? })
+        Ok(Self {
+            client: from.get()?,
+            key: from.get()?,
+            marks: from.list()?,
+            rejections: from.list()?,
+            refused: from.list()?,
+        })
     }
 }
 
@@ -217,14 +252,15 @@ impl Decode for Ledger {
 
 #[cfg(test)]
 mod tests {
-    use offprint_protocol::TimelineHash;
+    use offprint_protocol::{Lsn, TimelineHash};
 
     use super::*;
 
     const ME: ClientId = ClientId([1; 16]);
 
     fn rejection(seq: u64) -> Rejection {
-        Rejection { seq: MutationSeq(seq), name: "add".into(), code: "gone".into(), message: "m".into() }
+        let (name, code, message) = ("add".into(), "gone".into(), "m".into());
+        Rejection { seq: MutationSeq(seq), name, code, message, lsn: Lsn(seq) }
     }
 
     fn mark(seq: u64) -> Mark {
@@ -255,6 +291,24 @@ mod tests {
         assert_eq!(
             ledger.decide(&Outcome { client: ClientId([9; 16]), ..outcome(1, &[]) }).unwrap_err().code,
             Code::Unauthorized
+        );
+    }
+
+    #[test]
+    fn a_mutation_is_kept_as_long_as_its_rejection_is() {
+        let mutation = |seq| Mutation { seq: MutationSeq(seq), at: 1, name: "add".into(), args: Vec::new() };
+        let mut ledger = ledger();
+        ledger.decide(&outcome(4, &[2, 4])).unwrap();
+        for seq in [4, 2, 3, 4] {
+            ledger.keep(ME, mutation(seq));
+        }
+        assert_eq!(ledger.client(ME).unwrap().refused, [mutation(2), mutation(4)]);
+        assert_eq!(Ledger::from_bytes(&ledger.to_bytes()).unwrap(), ledger);
+        ledger.dismiss(ME, MutationSeq(2));
+        let entry = ledger.client(ME).unwrap();
+        assert_eq!(
+            (entry.refused(MutationSeq(2)), entry.refused(MutationSeq(4))),
+            (None, Some(&mutation(4)))
         );
     }
 

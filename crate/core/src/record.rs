@@ -17,6 +17,8 @@ pub struct PendingMutation {
     pub tab: TabId,
     /// The tab's number for that request.
     pub request: RequestNo,
+    /// The rejection whose place it takes, if it was made to do so.
+    pub retries: Option<MutationSeq>,
     /// The mutation.
     pub mutation: Mutation,
 }
@@ -78,12 +80,15 @@ impl Record {
 
 impl Encode for PendingMutation {
     fn encode(&self, out: &mut Writer) {
-        out.put(&self.epoch).put(&self.tab).put(&self.request).put(&self.mutation);
+        out.put(&self.epoch).put(&self.tab).put(&self.request);
+        out.put(&self.retries.unwrap_or_default()).put(&self.mutation);
     }
 }
 
 impl Decode for PendingMutation {
     fn decode(from: &mut Reader<'_>) -> Result<Self, Error> {
-        Ok(Self { epoch: from.get()?, tab: from.get()?, request: from.get()?, mutation: from.get()? })
+        let (epoch, tab, request) = (from.get()?, from.get()?, from.get()?);
+        let retries = Some(from.get()?).filter(|seq| *seq != MutationSeq(0));
+        Ok(Self { epoch, tab, request, retries, mutation: from.get()? })
     }
 }

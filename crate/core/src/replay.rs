@@ -1,6 +1,6 @@
 //! From a base and a log's records to what they say (FORMAT.md, "Recovery").
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use offprint_protocol::{
     ClientId, Code, Commit, CommitBatch, Encode, Error, MutationSeq, Outcome, Position, Rollup,
@@ -24,6 +24,8 @@ pub(crate) struct Replay {
     unverified: bool,
     rollup: Vec<Rollup>,
     mutations: BTreeMap<MutationSeq, PendingMutation>,
+    /// The rejections whose place a mutation has taken.
+    retried: BTreeSet<MutationSeq>,
     pub(crate) ledger: Ledger,
     /// On a primary: the newest commits, and where they begin.
     pub(crate) tail: Vec<Commit>,
@@ -70,6 +72,7 @@ impl Replay {
             unverified,
             rollup: Vec::new(),
             mutations: BTreeMap::new(),
+            retried: BTreeSet::new(),
             ledger: Ledger::new(),
             tail: Vec::new(),
             tail_start: None,
@@ -147,6 +150,10 @@ impl Replay {
     fn record(&mut self, frame: Frame<'_>) {
         match Record::decode(frame.kind, frame.body) {
             Ok(Record::Mutation(pending)) => {
+                if let Some(seq) = pending.retries {
+                    self.retried.insert(seq);
+                    self.ledger.dismiss(self.me, seq);
+                }
                 self.mutations.insert(pending.mutation.seq, pending);
             }
             Ok(Record::Commits(batch)) => self.commits(batch),
@@ -232,6 +239,13 @@ impl Replay {
         let undecided = self.mutations.split_off(&self.ledger.through(self.me).seq.next());
         for (seq, pending) in std::mem::replace(&mut self.mutations, undecided) {
             self.ledger.answer(pending.tab, pending.request, seq);
+            self.ledger.keep(self.me, pending.mutation);
+        }
+        // The mutation is in both logs while a new one is written; the commit that rejected the first is in one alone.
+        for seq in &self.retried {
+            if self.ledger.client(self.me).is_some_and(|entry| entry.rejection(*seq).is_some()) {
+                self.ledger.dismiss(self.me, *seq);
+            }
         }
     }
 

@@ -566,7 +566,7 @@ impl Replica {
                 status.lsn = document.position().map_or(Lsn(0), |position| position.lsn);
                 status.local = document.is_local();
                 status.pending = document.pending() as u64;
-                status.rejections = document.rejections().to_vec();
+                status.rejections = document.rejections();
             }
             State::Failed(problem) => status.storage.reason = Some(problem.clone()),
         }

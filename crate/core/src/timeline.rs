@@ -238,6 +238,7 @@ mod tests {
             epoch: Epoch(1),
             tab: TabId([0; 16]),
             request: RequestNo(seq),
+            retries: None,
             mutation: Mutation { seq: MutationSeq(seq), at: 0, name: "m".repeat(94), args: vec![] },
         }
     }

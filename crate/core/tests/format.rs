@@ -70,6 +70,7 @@ fn mutation(seq: u64) -> PendingMutation {
         epoch: Epoch(3),
         tab: TabId([0x55; 16]),
         request: RequestNo(seq + 3),
+        retries: None,
         mutation: Mutation {
             seq: MutationSeq(seq),
             at: 1_000,
@@ -81,7 +82,7 @@ fn mutation(seq: u64) -> PendingMutation {
 
 fn rejection() -> Rejection {
     let (name, code, message) = ("add".into(), "constraint".into(), "no".into());
-    Rejection { seq: MutationSeq(4), name, code, message }
+    Rejection { seq: MutationSeq(4), name, code, message, lsn: Lsn(1) }
 }
 
 fn head() -> Head {
@@ -108,8 +109,9 @@ fn head() -> Head {
 fn records() -> Vec<(&'static str, Record)> {
     let patch = |crc, bytes| PagePatch { no: PageNo(1), crc, bytes };
     let mut ledger = Ledger::new();
-    let rejections = vec![rejection()];
-    ledger.insert(ClientEntry { client: ME, key: SECRET.key(), marks: vec![mark(3), mark(4)], rejections });
+    let (rejections, refused) = (vec![rejection()], vec![mutation(4).mutation]);
+    let marks = vec![mark(3), mark(4)];
+    ledger.insert(ClientEntry { client: ME, key: SECRET.key(), marks, rejections, refused });
     ledger.answer(TabId([0x55; 16]), RequestNo(7), MutationSeq(4));
     let rollup = Rollup {
         from: Lsn(1),

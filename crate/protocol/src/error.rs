@@ -62,7 +62,7 @@ codes! {
     HistoryMismatch = "history_mismatch",
     /// The server's document and the device's have different histories.
     Diverged = "diverged",
-    /// A request is repeated whose mutation was rejected, which the app has dismissed since.
+    /// A rejection is not there any more: the app has dismissed it, or retried its mutation.
     Dismissed = "dismissed",
     /// The document is on the device already, so no file can become it.
     Exists = "exists",

@@ -1,10 +1,8 @@
 //! A named change with arguments, the timeline that a client's mutations form, and what the primary answered.
 
-use serde::{Deserialize, Serialize};
-
 use crate::codec::{Decode, Encode, Reader, Writer};
 use crate::error::Error;
-use crate::id::{ClientId, MutationSeq};
+use crate::id::{ClientId, Lsn, MutationSeq};
 use crate::value::Value;
 
 /// One named argument.
@@ -55,8 +53,7 @@ pub struct Mark {
 }
 
 /// The primary's refusal of one mutation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     /// Which mutation.
     pub seq: MutationSeq,
@@ -66,6 +63,8 @@ pub struct Rejection {
     pub code: String,
     /// What people read.
     pub message: String,
+    /// What the primary ran it on: the document at this Lsn, and what its next commit had decided before.
+    pub lsn: Lsn,
 }
 
 /// What the primary has decided for one client: everything up to `through` is confirmed, except the rejections.
@@ -129,13 +128,19 @@ impl Decode for Mark {
 
 impl Encode for Rejection {
     fn encode(&self, out: &mut Writer) {
-        out.put(&self.seq).str(&self.name).str(&self.code).str(&self.message);
+        out.put(&self.seq).str(&self.name).str(&self.code).str(&self.message).put(&self.lsn);
     }
 }
 
 impl Decode for Rejection {
     fn decode(from: &mut Reader<'_>) -> Result<Self, Error> {
-        Ok(Self { seq: from.get()?, name: from.get()?, code: from.get()?, message: from.get()? })
+        Ok(Self {
+            seq: from.get()?,
+            name: from.get()?,
+            code: from.get()?,
+            message: from.get()?,
+            lsn: from.get()?,
+        })
     }
 }
 

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::id::{Lsn, MutationSeq, RequestNo};
-use crate::mutation::Rejection;
 use crate::value::Value;
 
 /// What a tab asks; each is answered exactly once by a [`TabEvent::Reply`] or [`TabEvent::Failed`].
@@ -39,6 +38,11 @@ pub enum Request {
     /// Drops a rejection that the app has dealt with.
     Dismiss {
         /// Which one.
+        seq: MutationSeq,
+    },
+    /// Runs a rejected mutation once more, as a new one that takes the rejection's place.
+    Retry {
+        /// Which rejection.
         seq: MutationSeq,
     },
     /// Makes the document from a SQLite file, the next part of which this is; answered at the end when it is durable.
@@ -224,8 +228,27 @@ impl From<Error> for Problem {
     }
 }
 
+/// A mutation that the primary refused.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
+pub struct Rejection {
+    /// Which mutation.
+    pub seq: MutationSeq,
+    /// The mutator's name.
+    pub name: String,
+    /// Its arguments; null if the device has lost them.
+    #[cfg_attr(feature = "ts", ts(type = "Record<string, SqlValue> | null"))]
+    pub args: Option<BTreeMap<String, Value>>,
+    /// What programs match: a `Code`, or the mutator's own.
+    pub code: String,
+    /// What people read.
+    pub message: String,
+    /// What the primary ran it on: the document at this Lsn, and what its next commit had decided before.
+    pub lsn: Lsn,
+}
+
 /// How the document stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
@@ -247,7 +270,7 @@ pub struct Status {
     pub connection_problem: Option<Problem>,
     /// The device.
     pub storage: Storage,
-    /// Rejections that the app has not dismissed, oldest first.
+    /// Rejections that the app has neither dismissed nor retried, oldest first.
     pub rejections: Vec<Rejection>,
 }
 

@@ -127,6 +127,7 @@ fn outcome() -> Outcome {
         name: "add".into(),
         code: "constraint".into(),
         message: "UNIQUE constraint failed: todo.id".into(),
+        lsn: Lsn(1),
     };
     Outcome { client: client(), through: mark(5), rejections: vec![rejection] }
 }
@@ -314,7 +315,8 @@ fn the_rpc_messages_in_the_document_are_what_this_build_says() {
         BTreeMap::from([("id".to_owned(), Value::Text("a1".into())), ("n".to_owned(), Value::Integer(7))]);
     let select =
         Select { sql: "SELECT * FROM todo WHERE id = ?".into(), params: vec![Value::Text("a1".into())] };
-    let rejection = outcome().rejections.remove(0);
+    let Rejection { seq, name, code, message, lsn } = outcome().rejections.remove(0);
+    let rejection = rpc::Rejection { seq, name, args: Some(args.clone()), code, message, lsn };
     let status = Status {
         ready: true,
         lsn: Lsn(2),
@@ -339,6 +341,7 @@ fn the_rpc_messages_in_the_document_are_what_this_build_says() {
         ("subscribe", request(3, Request::Subscribe { subscription: 1, select })),
         ("unsubscribe", request(4, Request::Unsubscribe { subscription: 1 })),
         ("dismiss", request(5, Request::Dismiss { seq: MutationSeq(4) })),
+        ("retry", request(10, Request::Retry { seq: MutationSeq(4) })),
         ("reconnect", request(6, Request::Reconnect)),
         ("take-servers", request(7, Request::TakeServers)),
         ("export", request(7, Request::Export { confirmed: false })),

@@ -100,9 +100,16 @@ export class BoardPage {
 
   async dismissNotices() {
     await this.page.evaluate(() => {
-      for (const button of document.querySelectorAll("[data-refused] button")) button.click();
+      for (const button of document.querySelectorAll("[data-refused] [aria-label=Dismiss]")) button.click();
     });
     await until("no notice is left", async () => (await this.notices()).length === 0);
+  }
+
+  /** Asks for what the server refused once more. */
+  async retryRefused() {
+    await this.page.evaluate(() => {
+      for (const button of document.querySelectorAll("[data-refused=server] .retry")) button.click();
+    });
   }
 
   /** Every row of the document. */

@@ -55,6 +55,7 @@ impl Document {
             return Ok(Journal::OPENED);
         }
         let id = JournalId(self.entropy.id());
+        let before = self.confirmed.lsn();
         let touched = std::mem::replace(&mut self.overlay, Touched::none());
         {
             let mut pages = self.database.pages();
@@ -84,6 +85,7 @@ impl Document {
                 name: pending.mutation.name.clone(),
                 code: error.code.as_str().to_owned(),
                 message: error.message.clone(),
+                lsn: before,
             })
         });
         let rejections = rejections.collect();
@@ -92,6 +94,7 @@ impl Document {
         self.ledger.decide(&outcome)?;
         for pending in &decided {
             self.ledger.answer(pending.tab, pending.request, pending.mutation.seq);
+            self.ledger.keep(self.identity.client, pending.mutation);
         }
         let ticket = journal.checkpoint(&self.confirmed, &self.ledger, &[]);
         self.owed.extend(decided.iter().filter(|_| !is_told).map(|one| owed(ticket, one)));

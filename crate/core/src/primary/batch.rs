@@ -46,6 +46,7 @@ impl Primary {
         let results = open.database.run_batch(&self.mutators, &calls)?;
         let mut outcomes: BTreeMap<ClientId, Outcome> = BTreeMap::new();
         let mut touched = Touched::none();
+        let lsn = open.tail.end().lsn;
         for (Queued { client, mutation, .. }, result) in batch.iter().zip(results) {
             let outcome = outcomes.entry(*client).or_insert_with(|| Outcome {
                 client: *client,
@@ -61,6 +62,7 @@ impl Primary {
                     name: mutation.name.chars().take(NAME).collect(),
                     code: error.code.as_str().to_owned(),
                     message: error.message,
+                    lsn,
                 }),
             }
         }

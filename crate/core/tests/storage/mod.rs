@@ -10,8 +10,8 @@ use offprint_core::journal::{Identity, Journal, JournalConfig, Recovered, Role, 
 use offprint_core::ledger::Ledger;
 use offprint_core::record::{PendingMutation, Record};
 use offprint_protocol::{
-    Argument, Code, CommitBatch, DocumentId, Epoch, Error, JournalId, Mark, Mutation, MutationSeq, Outcome,
-    Page, PageNo, Rejection, RequestNo, Rollup, TabId, TimelineHash, Touched, Value,
+    Argument, Code, CommitBatch, DocumentId, Epoch, Error, JournalId, Lsn, Mark, Mutation, MutationSeq,
+    Outcome, Page, PageNo, Rejection, RequestNo, Rollup, TabId, TimelineHash, Touched, Value,
 };
 
 pub struct Random(u64);
@@ -252,6 +252,7 @@ impl Device {
             epoch: me.epoch,
             tab: TabId([5; 16]),
             request: RequestNo(self.requests),
+            retries: None,
             mutation: Mutation {
                 seq: last.next(),
                 at: 1_000 + self.requests,
@@ -298,7 +299,13 @@ impl Device {
         let Some(last) = decided.last() else { return Vec::new() };
         let refused = decided.iter().map(seq).filter(|seq| seq.0.is_multiple_of(3));
         let rejections = refused
-            .map(|seq| Rejection { seq, name: "add".into(), code: "constraint".into(), message: "no".into() })
+            .map(|seq| Rejection {
+                seq,
+                name: "add".into(),
+                code: "constraint".into(),
+                message: "no".into(),
+                lsn: Lsn(seq.0),
+            })
             .collect();
         vec![Outcome {
             client,
@@ -317,6 +324,7 @@ impl Device {
             self.now.pending = pending;
             for one in decided {
                 self.now.ledger.answer(one.tab, one.request, one.mutation.seq);
+                self.now.ledger.keep(outcome.client, one.mutation);
             }
         }
     }

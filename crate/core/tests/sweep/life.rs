@@ -10,7 +10,7 @@ use offprint_core::journal::{Journal, JournalConfig, Recovered, Role};
 use offprint_core::ledger::Ledger;
 use offprint_core::record::{PendingMutation, Record};
 use offprint_protocol::{
-    Argument, ClientId, ClientKey, Code, CommitBatch, DocumentId, Error, Mark, Mutation, MutationSeq,
+    Argument, ClientId, ClientKey, Code, CommitBatch, DocumentId, Error, Lsn, Mark, Mutation, MutationSeq,
     Outcome, PAGE_SIZE, Page, PageNo, Rejection, RequestNo, TabId, TimelineHash, Touched, Value,
 };
 
@@ -304,11 +304,17 @@ impl Life {
         let (me, mut now) = (self.model.identity(), self.model.now().clone());
         let last = now.pending.last().map_or(now.ledger.through(me.client).seq, |last| last.mutation.seq);
         self.requests += 1;
+        let rejection = now.ledger.rejections(me.client).first().map(|rejection| rejection.seq);
+        let retries = rejection.filter(|_| self.requests.is_multiple_of(2));
+        if let Some(seq) = retries {
+            now.ledger.dismiss(me.client, seq);
+        }
         let value = Value::Text(format!("life {} {}", self.no, "x".repeat(bytes)));
         let pending = PendingMutation {
             epoch: me.epoch,
             tab: TabId([5; 16]),
             request: RequestNo(self.requests),
+            retries,
             mutation: Mutation {
                 seq: last.next(),
                 at: 1_000 + self.requests,
@@ -345,6 +351,7 @@ impl Life {
             name: "add".into(),
             code: "constraint".into(),
             message: "no".into(),
+            lsn: Lsn(seq),
         });
         let through = Mark { seq: through, hash: TimelineHash(through.0) };
         vec![Outcome { client, through, rejections: rejections.collect() }]
@@ -353,13 +360,16 @@ impl Life {
     fn decide(now: &mut State, outcomes: &[Outcome]) {
         for outcome in outcomes {
             now.ledger.decide(outcome).unwrap();
+            let retried: Vec<_> = now.pending.iter().filter_map(|one| one.retries).collect();
             let is_decided = |one: &PendingMutation| one.mutation.seq <= outcome.through.seq;
             let (decided, pending): (Vec<_>, _) =
                 std::mem::take(&mut now.pending).into_iter().partition(is_decided);
             now.pending = pending;
             for one in decided {
                 now.ledger.answer(one.tab, one.request, one.mutation.seq);
+                now.ledger.keep(outcome.client, one.mutation);
             }
+            retried.into_iter().for_each(|seq| now.ledger.dismiss(outcome.client, seq));
         }
     }
 

@@ -100,7 +100,11 @@ impl Model {
                 let mut shadow = self.shadows.last().expect("a history has a beginning").clone();
                 let before = self.now().pending.len();
                 if replaces && let [mutation] = state.pending.get(before..).unwrap_or_default() {
-                    Rc::make_mut(&mut shadow).pending.push(mutation.clone());
+                    let shadow = Rc::make_mut(&mut shadow);
+                    shadow.pending.push(mutation.clone());
+                    if let (Some(seq), Some(me)) = (mutation.retries, self.identity) {
+                        shadow.ledger.dismiss(me.client, seq);
+                    }
                 }
                 shadow
             }

@@ -3,10 +3,10 @@
 use std::io::Write;
 
 use offprint_protocol::rpc::{
-    Connection, Problem, Progress, Reply, Request, Select, Shortage, Status, Storage, StorageKind, TabEvent,
-    TabRequest,
+    Connection, Problem, Progress, Rejection, Reply, Request, Select, Shortage, Status, Storage, StorageKind,
+    TabEvent, TabRequest,
 };
-use offprint_protocol::{Code, Definition, Lsn, MutationSeq, MutatorSource, Rejection, RequestNo};
+use offprint_protocol::{Code, Definition, Lsn, MutationSeq, MutatorSource, RequestNo};
 use ts_rs::{Config, TS};
 
 const HEAD: &str = "\
