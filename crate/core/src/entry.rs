@@ -1,13 +1,12 @@
-//! What one append adds to a document's journal: the same in its records and on the wire.
+//! What one append adds to a document's journal: its records.
 
-use offprint_protocol::message::ServerMessage;
-use offprint_protocol::{ClientId, Commit, CommitBatch, Encode, Error, JournalId, Lsn, Outcome, Rollup};
+use offprint_protocol::{ClientId, Commit, CommitBatch, Error, JournalId, Lsn, Outcome, Rollup};
 
 use crate::image::Image;
 use crate::ledger::Ledger;
 use crate::record::Record;
 
-/// The longest part of a rollup, in bytes of pages; a commit that is longer travels as a rollup.
+/// The longest part of a rollup, in bytes of pages; a commit that is longer is kept as a rollup.
 pub(crate) const PART: usize = 1 << 20;
 
 /// A commit, what it decided, and for whom.
@@ -77,7 +76,8 @@ impl Entry {
         }
         match &self.change {
             Change::Commit(commit) => {
-                records.push(Record::Commits(batch(commit, self.outcomes.clone())));
+                let (outcomes, commits) = (self.outcomes.clone(), vec![commit.clone()]);
+                records.push(Record::Commits(CommitBatch { outcomes, commits }));
             }
             Change::Rollup(parts) => {
                 records.extend(with_outcomes(parts, self.outcomes.clone()).into_iter().map(Record::Rollup));
@@ -86,28 +86,6 @@ impl Entry {
         }
         records
     }
-
-    /// What a session is sent: its own client's outcome at most.
-    pub(crate) fn frames(&self, client: Option<ClientId>) -> Vec<Vec<u8>> {
-        let own = |outcome: &&Outcome| Some(outcome.client) == client;
-        let outcomes: Vec<Outcome> = self.outcomes.iter().filter(own).cloned().collect();
-        match &self.change {
-            Change::Commit(commit) => vec![ServerMessage::Commits(batch(commit, outcomes)).to_bytes()],
-            Change::Rollup(parts) => with_outcomes(parts, outcomes)
-                .into_iter()
-                .map(|part| ServerMessage::Rollup(part).to_bytes())
-                .collect(),
-            // Whose history it is has it already.
-            Change::Adopted(_) => {
-                let batch = CommitBatch { outcomes, commits: Vec::new() };
-                vec![ServerMessage::Commits(batch).to_bytes()]
-            }
-        }
-    }
-}
-
-fn batch(commit: &Commit, outcomes: Vec<Outcome>) -> CommitBatch {
-    CommitBatch { outcomes, commits: vec![commit.clone()] }
 }
 
 fn with_outcomes(parts: &[Rollup], outcomes: Vec<Outcome>) -> Vec<Rollup> {

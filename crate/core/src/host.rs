@@ -145,6 +145,11 @@ pub enum PrimaryInput {
         /// Which one.
         session: SessionNo,
     },
+    /// The answer to `AskDrained`: little of what was sent to the session still waits to be written.
+    SessionDrained {
+        /// Which one.
+        session: SessionNo,
+    },
     /// The disk answers.
     Disk(DiskAnswer),
 }
@@ -158,6 +163,12 @@ pub enum PrimaryEffect {
         session: SessionNo,
         /// The bytes.
         frame: Vec<u8>,
+    },
+    /// Say `SessionDrained`, now or later, once little of what was sent to the session waits; until then it is sent
+    /// nothing more.
+    AskDrained {
+        /// Which one.
+        session: SessionNo,
     },
     /// Close a session's socket after what was sent; no `SessionClosed` is expected.
     Close {

@@ -184,27 +184,42 @@ impl Image {
     /// is not known what changed since then (or `from` is not in this history's past), every page, from Lsn 0.
     pub fn rollup_since(&self, from: Lsn, part_bytes: usize) -> Vec<Rollup> {
         let mut parts = Vec::new();
+        let mut first = PageNo(1);
+        loop {
+            let part = self.rollup_at(from, first, part_bytes);
+            let last = part.last;
+            first = part.pages.last().map_or(first, |patch| PageNo(patch.no.0 + 1));
+            parts.push(part);
+            if last {
+                return parts;
+            }
+        }
+    }
+
+    /// The part of that rollup that begins with page `first`: one page at least, if there is one.
+    pub(crate) fn rollup_at(&self, from: Lsn, first: PageNo, part_bytes: usize) -> Rollup {
+        let mut changed = self.changed_from(from, first).peekable();
         let mut pages = Vec::new();
         let mut bytes = 0;
-        for (no, page) in self.changed_since(from) {
+        while let Some((no, page)) = changed.next_if(|_| bytes < part_bytes || pages.is_empty()) {
             let patch = PagePatch::new(no, page, None);
-            let patch_bytes = patch.bytes.len() + 16;
-            if bytes + patch_bytes > part_bytes && !pages.is_empty() {
-                parts.push(self.rollup_part(from, std::mem::take(&mut pages), false));
-                bytes = 0;
-            }
-            bytes += patch_bytes;
+            bytes += patch.bytes.len() + 16;
             pages.push(patch);
         }
-        parts.push(self.rollup_part(from, pages, true));
-        parts
+        let last = changed.peek().is_none();
+        self.rollup_part(from, pages, last)
+    }
+
+    /// Whether it is known what changed after `from`, so that a rollup from there need not replace everything.
+    pub(crate) fn remembers(&self, from: Lsn) -> bool {
+        from != Lsn(0) && (self.known..=self.lsn()).contains(&from)
     }
 
     /// One part of a rollup, with these of the pages that changed after `from`.
     pub(crate) fn rollup_part(&self, from: Lsn, pages: Vec<PagePatch>, last: bool) -> Rollup {
         let position = self.position.expect("BUG: a rollup of a document without a history");
         Rollup {
-            from: if from < self.known || from > position.lsn { Lsn(0) } else { from },
+            from: if self.remembers(from) { from } else { Lsn(0) },
             to: position.lsn,
             hash: position.hash,
             page_count: self.page_count,
@@ -215,14 +230,19 @@ impl Image {
         }
     }
 
-    /// Every page that may have changed after `from`, ascending; every page if `from` is 0 or ahead.
+    /// Every page that may have changed after `from`, ascending; every page if that is not known.
     pub(crate) fn changed_since(&self, from: Lsn) -> impl Iterator<Item = (PageNo, &Page)> {
-        let all = from < self.known || from == Lsn(0) || from > self.lsn();
-        let slots = self.chunks.iter().flat_map(|chunk| chunk.iter());
-        (1..)
+        self.changed_from(from, PageNo(1))
+    }
+
+    fn changed_from(&self, from: Lsn, first: PageNo) -> impl Iterator<Item = (PageNo, &Page)> {
+        let all = !self.remembers(from);
+        let skipped = first.0.saturating_sub(1) / CHUNK;
+        let slots = self.chunks.iter().skip(skipped as usize).flat_map(|chunk| chunk.iter());
+        (skipped * CHUNK + 1..)
             .map(PageNo)
             .zip(slots)
-            .filter(move |(_, slot)| all || slot.changed > from)
+            .filter(move |(no, slot)| *no >= first && (all || slot.changed > from))
             .map(|(no, slot)| (no, &slot.page))
     }
 

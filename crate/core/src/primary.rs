@@ -8,6 +8,7 @@
 mod adopt;
 mod ask;
 mod batch;
+mod delivery;
 mod limits;
 mod race;
 
@@ -15,12 +16,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use offprint_protocol::message::{CatchUp, ClientMessage, Hello, PROTOCOL_VERSION, ServerMessage, Welcome};
 use offprint_protocol::{
-    ClientId, ClientKey, Code, CommitBatch, Decode, Encode, Error, Lsn, Mark, Mutation, MutationSeq, Outcome,
-    Position, SessionNo, Touched,
+    ClientId, ClientKey, Code, Decode, Encode, Error, Lsn, Mark, Mutation, MutationSeq, Outcome, Position,
+    SessionNo, Touched,
 };
 
 use crate::commit_journal::{CommitJournal, JournalEvent, Start};
-use crate::entry::{Entry, PART};
 use crate::file_journal::FileJournal;
 use crate::host::{PrimaryConfig, PrimaryEffect, PrimaryInput};
 use crate::image::Image;
@@ -37,6 +37,7 @@ pub use self::limits::{PrimaryCounts, PrimaryLimits};
 use self::adopt::Offer;
 use self::ask::Asks;
 use self::batch::Appending;
+use self::delivery::Delivery;
 
 /// How many bytes of mutations may wait for the next batch.
 const WAITING: usize = 64 << 20;
@@ -84,6 +85,7 @@ struct Session {
     client: ClientId,
     /// The last of its client's mutations that was queued or decided.
     queued: MutationSeq,
+    delivery: Delivery,
 }
 
 /// A mutation that waits for the next batch.
@@ -161,6 +163,11 @@ impl Primary {
                     self.end_offer(session);
                     self.greeting.retain(|greeting| greeting.session != session);
                 }
+                PrimaryInput::SessionDrained { session } => {
+                    if let Some(session) = self.sessions.get_mut(&session) {
+                        session.delivery.drained();
+                    }
+                }
                 PrimaryInput::Disk(answer) => self.journal.answer(answer)?,
             }
         }
@@ -178,6 +185,7 @@ impl Primary {
                 break;
             }
         }
+        self.deliver(effects);
         if let Some(batch) = self.journal.next_batch() {
             effects.push(PrimaryEffect::Disk(batch));
         }
@@ -188,7 +196,7 @@ impl Primary {
         match event {
             JournalEvent::Start(start) => self.begin(*start, effects)?,
             JournalEvent::Others(entry) => self.follow(&entry, effects)?,
-            JournalEvent::Appended(ticket) => self.tell_what_is_durable(ticket, effects)?,
+            JournalEvent::Appended(ticket) => self.appended(ticket)?,
             JournalEvent::Lost(ticket) => self.lose(ticket, effects)?,
             JournalEvent::Read(ticket) => drop(self.reading.take_if(|reading| *reading == ticket)),
         }
@@ -240,33 +248,20 @@ impl Primary {
         Ok(true)
     }
 
-    /// The commit that was being appended is in the journal.
-    fn tell_what_is_durable(
-        &mut self,
-        ticket: Ticket,
-        effects: &mut Vec<PrimaryEffect>,
-    ) -> Result<(), Error> {
+    /// What was being appended is in the journal, and durable.
+    fn appended(&mut self, ticket: Ticket) -> Result<(), Error> {
         let open = self.open.as_mut().expect("BUG: an append before the journal has begun");
         let Some(done) = open.appending.take_if(|appending| appending.ticket == ticket) else {
             return Err(Error::new(Code::Corrupt, "the journal has two entries for one Lsn"));
         };
         self.counts.take(&done);
         open.confirm(&done)?;
-        self.tell(&done.entry, effects);
         if self.journal.wants_checkpoint() {
             let open = self.open.as_mut().expect("BUG: an append before the journal has begun");
             // Clients stay unrecorded: files count on the old log, which has not got them, until the new one is whole.
             self.journal.checkpoint(open.database.pages().image(), &open.ledger);
         }
         Ok(())
-    }
-
-    fn tell(&self, news: &Entry, effects: &mut Vec<PrimaryEffect>) {
-        let common = news.frames(None);
-        for (&session, Session { client, .. }) in &self.sessions {
-            let frames = if news.concerns(*client) { &news.frames(Some(*client)) } else { &common };
-            effects.extend(frames.iter().map(|frame| PrimaryEffect::Send { session, frame: frame.clone() }));
-        }
     }
 
     fn greet(
@@ -304,28 +299,22 @@ impl Primary {
             return Ok(());
         }
         let open = self.open.as_mut().expect("BUG: greeting before the journal has begun");
-        let outcome = open.received(hello.client, key, hello.confirmed);
+        let through = open.received(hello.client, key, hello.confirmed);
         let marks = open.ledger.client(hello.client).map_or_else(Vec::new, |known| known.marks.clone());
-        let queued = open.queued(hello.client).unwrap_or(outcome.through.seq);
-        let mut send = |message: ServerMessage| {
-            effects.push(PrimaryEffect::Send { session, frame: message.to_bytes() });
+        let queued = open.queued(hello.client).unwrap_or(through);
+        let pages = open.database.pages();
+        let known = |has: &Position| open.tail.contains(has) && pages.image().remembers(has.lsn);
+        let has = hello.position.filter(|has| open.tail.reaches(has) || known(has));
+        let catch_up = match has {
+            Some(has) if open.tail.reaches(&has) => CatchUp::Tail,
+            Some(_) => CatchUp::Rollup,
+            None => CatchUp::Reset,
         };
-        let image = open.database.pages().image().clone();
-        let journal = image.position().expect("BUG: a primary has a history").journal;
-        let mut welcome = Welcome { version: PROTOCOL_VERSION, journal, marks, catch_up: CatchUp::Tail };
-        if let Some(commits) = hello.position.as_ref().and_then(|position| open.tail.after(position)) {
-            send(ServerMessage::Welcome(welcome));
-            send(ServerMessage::Commits(CommitBatch { outcomes: vec![outcome], commits }));
-        } else {
-            let known = hello.position.filter(|position| open.tail.contains(position));
-            let mut parts = image.rollup_since(known.map_or(Lsn(0), |position| position.lsn), PART);
-            let is_whole = parts.iter().all(|part| part.from == Lsn(0));
-            welcome.catch_up = if is_whole { CatchUp::Reset } else { CatchUp::Rollup };
-            parts.last_mut().expect("BUG: a rollup has a part").outcomes = vec![outcome];
-            send(ServerMessage::Welcome(welcome));
-            parts.into_iter().for_each(|part| send(ServerMessage::Rollup(part)));
-        }
-        self.sessions.insert(session, Session { client: hello.client, queued });
+        let journal = open.tail.end().journal;
+        let welcome = Welcome { version: PROTOCOL_VERSION, journal, marks, catch_up };
+        effects.push(PrimaryEffect::Send { session, frame: ServerMessage::Welcome(welcome).to_bytes() });
+        let delivery = Delivery::new(has);
+        self.sessions.insert(session, Session { client: hello.client, queued, delivery });
         Ok(())
     }
 
@@ -347,10 +336,7 @@ impl Primary {
             ClientMessage::Hello(_) | ClientMessage::Offer(_) => {
                 return Err(Error::new(Code::BadState, "a session says hello once"));
             }
-            ClientMessage::Ping(number) => {
-                let frame = ServerMessage::Pong(number).to_bytes();
-                effects.push(PrimaryEffect::Send { session: no, frame });
-            }
+            ClientMessage::Ping(number) => session.delivery.ping(number),
             ClientMessage::Push(mutations) => {
                 for mutation in mutations {
                     if mutation.seq <= session.queued {
@@ -410,8 +396,8 @@ impl Open {
         })
     }
 
-    /// A client has on disk what was decided up to `confirmed`; gives what it may not have yet.
-    fn received(&mut self, client: ClientId, key: ClientKey, confirmed: Mark) -> Outcome {
+    /// A client has on disk what was decided up to `confirmed`; gives up to where there are decisions.
+    fn received(&mut self, client: ClientId, key: ClientKey, confirmed: Mark) -> MutationSeq {
         if self.ledger.client(client).is_none() {
             self.ledger.register(client, key, confirmed);
             self.unrecorded.insert(client);
@@ -423,8 +409,7 @@ impl Open {
             self.ledger.decide(&lost).expect("BUG: the client is registered");
             self.unrecorded.insert(client);
         }
-        let through = self.ledger.through(client);
-        Outcome { client, through, rejections: self.ledger.rejections(client).to_vec() }
+        self.ledger.through(client).seq
     }
 
     /// The last mutation of a client that waits for the next batch.

@@ -77,12 +77,21 @@ impl Tail {
 
     /// The commits after `position`, if it is in our history and they are all still here.
     pub(crate) fn after(&self, position: &Position) -> Option<Vec<Commit>> {
+        let skip = self.index_after(position)?;
+        Some(self.commits.range(skip..).map(|(commit, _)| commit.clone()).collect())
+    }
+
+    /// Whether there is something [`Tail::after`] that position.
+    pub(crate) fn reaches(&self, position: &Position) -> bool {
+        self.index_after(position).is_some()
+    }
+
+    fn index_after(&self, position: &Position) -> Option<usize> {
         if !self.contains(position) {
             return None;
         }
         let missing = usize::try_from(self.end().lsn.0 - position.lsn.0).ok()?;
-        let skip = self.commits.len().checked_sub(missing)?;
-        Some(self.commits.range(skip..).map(|(commit, _)| commit.clone()).collect())
+        self.commits.len().checked_sub(missing)
     }
 }
 

@@ -38,7 +38,7 @@ pub struct Limits {
     pub ping: Duration,
     /// How long one frame may take to leave.
     pub stall: Duration,
-    /// How many bytes may wait for a session besides what one turn of the room makes for it.
+    /// A session is sent more once so many bytes wait, and at most so many at a time: twice as many and a frame may wait.
     pub outbox: usize,
     /// How many bytes of frames may wait for a room.
     pub inbox: usize,
@@ -70,7 +70,7 @@ impl Default for Limits {
             hello: Duration::from_secs(10),
             ping: Duration::from_secs(15),
             stall: Duration::from_secs(60),
-            outbox: 16 << 20,
+            outbox: 1 << 20,
             inbox: 32 << 20,
             message: MAX_FRAME,
             mutation: MAX_ARGUMENT_BYTES,
@@ -89,6 +89,6 @@ impl Default for Limits {
 impl Limits {
     pub(crate) fn of_primary(&self) -> PrimaryLimits {
         let pages = u32::try_from(self.document / PAGE_SIZE as u64).unwrap_or(u32::MAX);
-        PrimaryLimits { pages: pages.max(1), arguments: self.mutation }
+        PrimaryLimits { pages: pages.max(1), arguments: self.mutation, window: self.outbox }
     }
 }

@@ -1,4 +1,4 @@
-//! The frames that wait for one session: bounded, so that a client that does not read costs little and is cut off.
+//! The frames that wait for one session. The room puts nothing more in while it is full, and asks when it has drained.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,9 +39,10 @@ pub(crate) struct Attached(pub(crate) Outbox);
 
 #[derive(Debug)]
 struct Shared {
-    limit: usize,
+    mark: usize,
     state: Mutex<State>,
     changed: Notify,
+    drained: Notify,
     cut: Notify,
 }
 
@@ -50,20 +51,19 @@ struct State {
     frames: VecDeque<Bytes>,
     /// The bytes of all frames that are not written yet.
     bytes: usize,
-    /// How many of those do not count against the limit.
-    free: usize,
-    turn: Option<u64>,
-    /// Whether nothing waited when this turn began.
-    is_free: bool,
+    /// Whether somebody waits until little is left.
+    asked: bool,
+    /// Whether little was left since this was looked at.
+    moved: bool,
     end: Option<End>,
-    cut: bool,
 }
 
 impl Outbox {
-    /// An empty outbox that holds up to `limit` bytes more than what one turn makes.
-    pub(crate) fn new(limit: usize) -> Self {
-        let shared = Shared { limit, state: Mutex::default(), changed: Notify::new(), cut: Notify::new() };
-        Self { shared: Arc::new(shared) }
+    /// An empty outbox, which is drained when it holds at most `mark` bytes.
+    pub(crate) fn new(mark: usize) -> Self {
+        let state = Mutex::default();
+        let (changed, drained, cut) = (Notify::new(), Notify::new(), Notify::new());
+        Self { shared: Arc::new(Shared { mark, state, changed, drained, cut }) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -71,30 +71,33 @@ impl Outbox {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a frame that the room made in this turn; false if the session was cut off because too much waits.
-    /// What a turn makes for a client that has read everything before is taken whole: a catch-up or a large commit
-    /// says nothing about how the client reads.
-    pub(crate) fn push(&self, turn: u64, frame: Vec<u8>) -> bool {
+    /// Queues a frame; after the end it is dropped.
+    pub(crate) fn push(&self, frame: Vec<u8>) {
         let mut state = self.state();
         if state.end.is_some() {
-            return !state.cut;
-        }
-        if state.turn != Some(turn) {
-            state.turn = Some(turn);
-            state.is_free = state.bytes == 0;
-        }
-        if state.is_free {
-            state.free += frame.len();
-        } else if state.bytes + frame.len() - state.free > self.shared.limit {
-            drop(state);
-            self.cut(Error::new(Code::Limit, "the session reads too slowly; come back to be caught up"));
-            return false;
+            return;
         }
         state.bytes += frame.len();
         state.frames.push_back(Bytes::from(frame));
         drop(state);
         self.shared.changed.notify_one();
-        true
+    }
+
+    /// Whether it is drained; if not, [`Outbox::until_drained`] tells when it is.
+    pub(crate) fn ask_drained(&self) -> bool {
+        let mut state = self.state();
+        state.asked = state.bytes > self.shared.mark;
+        !state.asked
+    }
+
+    /// Resolves when it is drained, if that was asked for.
+    pub(crate) async fn until_drained(&self) {
+        self.shared.drained.notified().await;
+    }
+
+    /// Whether it was drained since this was asked last, which an unreachable client's is not for long.
+    pub(crate) fn has_moved(&self) -> bool {
+        std::mem::take(&mut self.state().moved)
     }
 
     /// Ends the session after what is queued; the first end counts.
@@ -108,7 +111,6 @@ impl Outbox {
         let mut state = self.state();
         state.frames.clear();
         state.end = Some(End::Refused(error));
-        state.cut = true;
         drop(state);
         self.shared.changed.notify_one();
         self.shared.cut.notify_one();
@@ -134,8 +136,11 @@ impl Outbox {
     pub(crate) fn wrote(&self, bytes: usize) {
         let mut state = self.state();
         state.bytes = state.bytes.saturating_sub(bytes);
-        // Free frames were queued on an empty outbox, so they are written first.
-        state.free = state.free.saturating_sub(bytes);
+        if state.asked && state.bytes <= self.shared.mark {
+            state.asked = false;
+            state.moved = true;
+            self.shared.drained.notify_one();
+        }
     }
 
     /// Resolves when the session is cut off.
@@ -145,7 +150,7 @@ impl Outbox {
 
     #[cfg(test)]
     pub(crate) fn queued(&self) -> usize {
-        self.state().frames.iter().map(Bytes::len).sum()
+        self.state().bytes
     }
 }
 
@@ -159,57 +164,50 @@ impl Drop for Attached {
 mod tests {
     use super::*;
 
+    async fn write(outbox: &Outbox) {
+        let Next::Frame(frame) = outbox.next().await else { panic!("no frame") };
+        outbox.wrote(frame.len());
+    }
+
     #[tokio::test]
     async fn frames_come_out_in_order_and_then_the_end() {
         let outbox = Outbox::new(100);
-        assert!(outbox.push(1, vec![1]));
-        assert!(outbox.push(1, vec![2]));
+        outbox.push(vec![1]);
+        outbox.push(vec![2]);
         outbox.end(End::Closed);
         outbox.end(End::Stopping);
-        assert!(outbox.push(1, vec![3]), "what comes after the end is dropped");
+        outbox.push(vec![3]);
         assert_eq!(outbox.next().await, Next::Frame(Bytes::from_static(&[1])));
         assert_eq!(outbox.next().await, Next::Frame(Bytes::from_static(&[2])));
         assert_eq!(outbox.next().await, Next::End(End::Closed));
     }
 
     #[tokio::test]
-    async fn a_session_that_does_not_read_is_cut_off_and_holds_nothing() {
+    async fn a_session_that_is_cut_off_holds_nothing() {
         let outbox = Outbox::new(100);
-        assert!(outbox.push(1, vec![0; 1000]), "a catch-up is as long as the document");
-        assert!(outbox.push(2, vec![0; 60]));
-        assert!(outbox.push(3, vec![0; 40]));
-        assert!(!outbox.push(4, vec![0; 1]));
+        outbox.push(vec![0; 1000]);
+        outbox.cut(Error::new(Code::Limit, "the session does not read"));
         outbox.until_cut().await;
-        assert_eq!(outbox.queued(), 0);
         let Next::End(End::Refused(error)) = outbox.next().await else { panic!("not refused") };
         assert_eq!(error.code, Code::Limit);
-        assert!(!outbox.push(5, vec![0; 1]));
     }
 
     #[tokio::test]
-    async fn a_large_commit_does_not_cut_off_a_client_that_reads() {
+    async fn who_asks_is_told_once_little_is_left() {
         let outbox = Outbox::new(100);
-        for turn in 1..5 {
-            for _ in 0..10 {
-                assert!(outbox.push(turn, vec![0; 90]));
-            }
-            assert!(outbox.push(turn + 100, vec![0; 90]), "the limit is there for what comes meanwhile");
-            for _ in 0..11 {
-                let Next::Frame(frame) = outbox.next().await else { panic!("no frame") };
-                outbox.wrote(frame.len());
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn what_is_written_makes_room() {
-        let outbox = Outbox::new(200);
-        assert!(outbox.push(1, vec![0; 1000]));
-        for turn in 2..50 {
-            assert!(outbox.push(turn, vec![0; 90]));
-            let Next::Frame(frame) = outbox.next().await else { panic!("no frame") };
-            outbox.wrote(frame.len());
-        }
+        outbox.push(vec![0; 100]);
+        assert!(outbox.ask_drained());
+        outbox.push(vec![0; 60]);
+        outbox.push(vec![0; 60]);
+        assert!(!outbox.ask_drained());
+        assert!(!outbox.has_moved());
+        write(&outbox).await;
+        write(&outbox).await;
+        outbox.until_drained().await;
+        assert!(outbox.has_moved());
+        assert!(!outbox.has_moved(), "it was drained once");
+        write(&outbox).await;
+        assert!(!outbox.has_moved(), "nobody asked");
     }
 
     #[tokio::test]

@@ -66,7 +66,6 @@ struct Engine {
     asked: BTreeMap<AskNo, oneshot::Sender<Result<Answer, Error>>>,
     /// What the machine wants the disk to do next.
     batch: Option<DiskBatch>,
-    turn: u64,
     counted: PrimaryCounts,
 }
 
@@ -164,7 +163,7 @@ impl Engine {
             let sessions = BTreeMap::new();
             let counted = PrimaryCounts::default();
             let asked = BTreeMap::new();
-            Ok(Self { rooms, document, machine, disk, sessions, asked, batch: None, turn: 0, counted })
+            Ok(Self { rooms, document, machine, disk, sessions, asked, batch: None, counted })
         });
         opening.await.map_err(|_| Error::new(Code::Internal, "opening the document's files panicked"))?
     }
@@ -190,6 +189,7 @@ impl Engine {
                 self.machine.ask(no, ask);
                 self.asked.insert(no, answer);
             }
+            ToRoom::Drained { session } => inputs.push(PrimaryInput::SessionDrained { session }),
             ToRoom::Left { session } => {
                 if let Some(outbox) = self.sessions.remove(&session) {
                     outbox.0.end(End::Gone);
@@ -219,7 +219,6 @@ impl Engine {
 
     fn handle(&mut self, mut inputs: Vec<PrimaryInput>) -> Result<(), Error> {
         loop {
-            self.turn += 1;
             let mut effects = Vec::new();
             self.machine.handle(now(), std::mem::take(&mut inputs), &mut effects);
             self.count();
@@ -232,11 +231,13 @@ impl Engine {
             for effect in effects {
                 match effect {
                     PrimaryEffect::Send { session, frame } => {
-                        let Some(outbox) = self.sessions.get(&session) else { continue };
-                        if !outbox.0.push(self.turn, frame) {
-                            tracing::warn!(document = %self.document, %session, "a session reads too slowly");
-                            self.sessions.remove(&session);
-                            inputs.push(PrimaryInput::SessionClosed { session });
+                        if let Some(outbox) = self.sessions.get(&session) {
+                            outbox.0.push(frame);
+                        }
+                    }
+                    PrimaryEffect::AskDrained { session } => {
+                        if self.sessions.get(&session).is_some_and(|outbox| outbox.0.ask_drained()) {
+                            inputs.push(PrimaryInput::SessionDrained { session });
                         }
                     }
                     PrimaryEffect::Close { session } => {

@@ -60,6 +60,7 @@ pub(crate) type MakeMachine = Box<dyn Fn(PrimaryConfig) -> Result<Box<dyn Machin
 pub(crate) enum ToRoom {
     Opened { session: SessionNo, hello: Box<Hello>, outbox: Attached },
     Frame { session: SessionNo, frame: Vec<u8>, _space: OwnedSemaphorePermit },
+    Drained { session: SessionNo },
     Left { session: SessionNo },
     Asked { no: AskNo, ask: Ask, answer: oneshot::Sender<Result<Answer, Error>> },
 }
@@ -249,6 +250,14 @@ impl Place {
         let bytes = u32::try_from(frame.len().max(256)).unwrap_or(u32::MAX);
         let Ok(space) = self.door.space.clone().acquire_many_owned(bytes).await else { return false };
         self.door.to_room.send(ToRoom::Frame { session: self.session, frame, _space: space }).is_ok()
+    }
+}
+
+impl Place {
+    /// Little waits for the session any more, as the room wanted to know.
+    pub(crate) fn drained(&self) {
+        // A room that is gone has nothing to send.
+        let _ = self.door.to_room.send(ToRoom::Drained { session: self.session });
     }
 }
 

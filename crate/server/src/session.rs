@@ -83,8 +83,9 @@ async fn listen(stream: &mut SplitStream<WebSocket>, app: &App, stranger: Strang
         }
     };
     tokio::select! {
-        end = converse(stream, rooms, &admitted) => end,
+        end = converse(stream, rooms, &admitted, outbox) => end,
         () = expiry => End::Refused(auth::expired()),
+        end = tell_drained(outbox, &admitted.place) => end,
     }
 }
 
@@ -107,15 +108,28 @@ fn admit(frame: &[u8], app: &App, outbox: &Outbox) -> Result<Admitted, Error> {
     Ok(Admitted { place, access, pass, _session: session })
 }
 
+/// Tells the room whenever the client has read what it asked about, for as long as the session lasts.
+async fn tell_drained(outbox: &Outbox, place: &Place) -> End {
+    loop {
+        outbox.until_drained().await;
+        place.drained();
+    }
+}
+
 /// Hands the client's frames to the room; a session that may only read ends when it pushes, and its client keeps what
 /// it wanted to push.
-async fn converse(stream: &mut SplitStream<WebSocket>, rooms: &Rooms, admitted: &Admitted) -> End {
+async fn converse(
+    stream: &mut SplitStream<WebSocket>,
+    rooms: &Rooms,
+    admitted: &Admitted,
+    outbox: &Outbox,
+) -> End {
     let Admitted { place, access, .. } = admitted;
     let limits = rooms.limits();
     let mut pace = Pace::new(limits.rate, Instant::now());
     loop {
         // A live client answers pings, which `hear` takes for a sign of life.
-        match hear_within(stream, limits.ping * 3).await {
+        match hear_within(stream, limits.ping * 3, outbox).await {
             Said::Frame(frame) => {
                 if *access < Access::Write
                     && ClientMessage::from_bytes(&frame).is_ok_and(|message| changes(&message))
@@ -145,10 +159,12 @@ fn changes(message: &ClientMessage) -> bool {
     }
 }
 
-/// The next thing the client says; gone if it gives no sign of life for so long.
-async fn hear_within(stream: &mut SplitStream<WebSocket>, silence: Duration) -> Said {
+/// The next thing the client says; gone if it gives no sign of life for so long. One that is slow has not come to the
+/// pings yet, but reads.
+async fn hear_within(stream: &mut SplitStream<WebSocket>, silence: Duration, outbox: &Outbox) -> Said {
     loop {
         match timeout(silence, stream.next()).await {
+            Err(_) if outbox.has_moved() => {}
             Err(_) => return Said::Gone,
             Ok(next) => {
                 if let Some(said) = understand(next) {

@@ -41,11 +41,13 @@ pub enum Fault {
     Restart,
     /// An append is carried out after its primary died.
     Orphan,
+    /// A client reads nothing for a while, until the server holds back.
+    Slow,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 17] = [
+    pub const ALL: [Fault; 18] = [
         Fault::ClientCrash,
         Fault::HubCrash,
         Fault::DiskLost,
@@ -63,6 +65,7 @@ impl Fault {
         Fault::NewsTwice,
         Fault::Restart,
         Fault::Orphan,
+        Fault::Slow,
     ];
 }
 

@@ -22,6 +22,17 @@ pub struct Socket {
     pub down: VecDeque<Vec<u8>>,
     /// Closed by the server: ends when `down` has arrived.
     pub closing: bool,
+    /// Until when the client reads nothing.
+    pub slow_until: u64,
+    /// Whether the server waits for it to read.
+    pub asked: bool,
+}
+
+impl Socket {
+    /// How many bytes wait for the client.
+    pub fn waiting(&self) -> usize {
+        self.down.iter().map(Vec::len).sum()
+    }
 }
 
 /// All sockets.

@@ -11,7 +11,7 @@ use offprint_core::host::{
     PrimaryConfig, PrimaryEffect, PrimaryInput, ReplicaConfig, ReplicaEffect, ReplicaInput,
 };
 use offprint_core::journal_memory::JournalMemory;
-use offprint_core::{Primary, Replica};
+use offprint_core::{Primary, PrimaryLimits, Replica};
 use offprint_protocol::message::ClientMessage;
 use offprint_protocol::rpc::{Status, StorageKind, TabEvent};
 use offprint_protocol::{Decode, DocumentId, SessionNo, TabId};
@@ -22,6 +22,11 @@ use crate::network::{Network, Socket};
 use crate::random::Random;
 use crate::tab::Tab;
 use crate::workload;
+
+/// How many bytes the server sends a session at once, and how many may wait when it sends more: some commits.
+const WINDOW: usize = 4 << 10;
+/// A welcome or a refusal is sent whatever waits.
+const LAST_WORDS: usize = 1 << 10;
 
 /// What a run is made of.
 #[derive(Debug, Clone, Copy, Default)]
@@ -120,7 +125,8 @@ fn new_primary(random: &mut Random, journal: Option<&JournalMemory>) -> Primary 
         Some(journal) => Primary::on(Box::new(journal.join()), config),
         None => Primary::new(config),
     };
-    primary.expect("BUG: the workload's definition is good")
+    let limits = PrimaryLimits { window: WINDOW, ..PrimaryLimits::default() };
+    primary.expect("BUG: the workload's definition is good").limited(limits)
 }
 
 impl World {
@@ -292,14 +298,23 @@ impl World {
 
     /// Hands inputs to a server and carries the effects out.
     fn tell_server(&mut self, at: usize, inputs: Vec<PrimaryInput>) -> Result<(), String> {
-        let mut effects = Vec::new();
+        let (mut effects, mut asked) = (Vec::new(), Vec::new());
         self.servers[at].primary.handle(self.now, inputs, &mut effects);
         for effect in effects {
             match effect {
                 PrimaryEffect::Send { session, frame } => {
                     if let Some(socket) = self.network.get(session) {
+                        if socket.waiting() > 2 * WINDOW + LAST_WORDS {
+                            return Err(format!("{} bytes wait for session {session}", socket.waiting()));
+                        }
                         socket.down.push_back(frame);
                     }
+                }
+                PrimaryEffect::AskDrained { session } => {
+                    if let Some(socket) = self.network.get(session) {
+                        socket.asked = true;
+                    }
+                    asked.push(session);
                 }
                 PrimaryEffect::Close { session } => {
                     if let Some(socket) = self.network.get(session) {
@@ -315,6 +330,20 @@ impl World {
                     return Err(format!("the primary failed without a fault: {error}"));
                 }
             }
+        }
+        asked.into_iter().try_for_each(|session| self.tell_drained(session))
+    }
+
+    /// Answers the server that waits for a session to read, if it has.
+    fn tell_drained(&mut self, session: SessionNo) -> Result<(), String> {
+        let Some(socket) = self.network.get(session) else { return Ok(()) };
+        if socket.asked && socket.slow_until > self.now && self.hostile {
+            self.faults.fired(Fault::Slow);
+        }
+        if socket.asked && socket.waiting() <= WINDOW {
+            socket.asked = false;
+            let server = socket.server;
+            return self.tell_server(server, vec![PrimaryInput::SessionDrained { session }]);
         }
         Ok(())
     }
@@ -393,8 +422,14 @@ impl World {
             return self.tell_server(server, vec![input]);
         }
         let (at, closing) = (socket.client, socket.closing);
+        if self.hostile && socket.slow_until > self.now {
+            return Ok(());
+        }
         match Network::next_frame(&mut socket.down, &mut self.random, self.hostile, &mut self.faults) {
-            Some(frame) => self.tell_client(at, vec![ReplicaInput::SocketFrame(frame)]),
+            Some(frame) => {
+                self.tell_client(at, vec![ReplicaInput::SocketFrame(frame)])?;
+                self.tell_drained(no)
+            }
             None if closing => self.cut(no),
             None => Ok(()),
         }

@@ -92,12 +92,17 @@ impl Document {
         let outcome = Outcome { client: self.identity.client, through, rejections };
         let decided = self.timeline.decided(through);
         self.ledger.decide(&outcome)?;
-        for pending in &decided {
-            self.ledger.answer(pending.tab, pending.request, pending.mutation.seq);
+        let mut untold = Vec::new();
+        for pending in decided {
+            let (tab, no, seq) = (pending.tab, pending.request, pending.mutation.seq);
+            self.ledger.answer(tab, no, seq);
             self.ledger.keep(self.identity.client, pending.mutation);
+            untold.push((tab, no, seq));
         }
         let ticket = journal.checkpoint(&self.confirmed, &self.ledger, &[]);
-        self.owed.extend(decided.iter().filter(|_| !is_told).map(|one| owed(ticket, one)));
+        if !is_told {
+            self.owed.extend(untold.into_iter().map(|(tab, no, seq)| (ticket, tab, no, seq)));
+        }
         self.decisions.push_back((ticket, through));
         Ok(ticket)
     }

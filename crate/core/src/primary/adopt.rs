@@ -7,6 +7,7 @@ use crate::entry::{Change, Entry};
 use crate::host::PrimaryEffect;
 use crate::image::Image;
 use crate::primary::batch::Appending;
+use crate::primary::delivery::Delivery;
 use crate::primary::{Primary, Session};
 
 /// The most pages that an offer may have: 1 GiB.
@@ -100,16 +101,18 @@ impl Primary {
         let checked = open.check_adopted(self.config.definition.migrations.len());
         open.database.pages().update_image(|ours| *ours = before);
         checked?;
-        let outcome = open.received(hello.client, hello.secret.key(), hello.confirmed);
+        open.received(hello.client, hello.secret.key(), hello.confirmed);
         let change = Change::Adopted(image.clone());
-        let entry = Entry { clients: open.ledger.clone(), outcomes: vec![outcome], change };
+        let entry = Entry { clients: open.ledger.clone(), outcomes: Vec::new(), change };
         let ticket = self.journal.append(Lsn(0), &entry)?;
         open.appending = Some(Appending { ticket, entry, image, batch: Vec::new() });
         // Whoever greeted before has the start of another history: they come back.
         for other in std::mem::take(&mut self.sessions).into_keys() {
             effects.push(PrimaryEffect::Close { session: other });
         }
-        let session_of = Session { client: hello.client, queued: hello.confirmed.seq };
+        // Once that is durable it is told so, with no commits: it is in step.
+        let delivery = Delivery::new(Some(position));
+        let session_of = Session { client: hello.client, queued: hello.confirmed.seq, delivery };
         self.sessions.insert(session, session_of);
         Ok(())
     }

@@ -14,11 +14,13 @@ pub struct PrimaryLimits {
     pub pages: u32,
     /// The most bytes that a mutation's arguments may have together (`too_large`); at most [`MAX_ARGUMENT_BYTES`].
     pub arguments: usize,
+    /// How many bytes a session is sent before its host is asked whether they were written.
+    pub window: usize,
 }
 
 impl Default for PrimaryLimits {
     fn default() -> Self {
-        Self { pages: MAX_PAGES, arguments: MAX_ARGUMENT_BYTES }
+        Self { pages: MAX_PAGES, arguments: MAX_ARGUMENT_BYTES, window: 1 << 20 }
     }
 }
 

@@ -63,7 +63,6 @@ impl Primary {
         for session in self.sessions.values_mut() {
             session.queued = session.queued.max(open.ledger.through(session.client).seq);
         }
-        self.tell(entry, effects);
         for client in usurped {
             self.refuse_client(
                 client,

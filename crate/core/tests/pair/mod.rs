@@ -8,7 +8,7 @@ use offprint_core::disk_memory::DiskMemory;
 use offprint_core::host::{
     PrimaryConfig, PrimaryEffect, PrimaryInput, ReplicaConfig, ReplicaEffect, ReplicaInput,
 };
-use offprint_core::{Primary, Replica};
+use offprint_core::{Primary, PrimaryLimits, Replica};
 use offprint_protocol::message::{ClientMessage, ServerMessage};
 use offprint_protocol::rpc::{Reply, Request, Select, Status, StorageKind, TabEvent};
 use offprint_protocol::{
@@ -38,6 +38,7 @@ pub fn definition() -> Definition {
                 ),
             ),
             ("rename".into(), mutator("UPDATE item SET name = :to WHERE name = :from")),
+            ("set".into(), mutator("UPDATE item SET data = :data WHERE name = :name")),
         ]),
     }
 }
@@ -79,6 +80,8 @@ pub struct Server {
     pub disk: DiskMemory,
     pub down: VecDeque<(SessionNo, Vec<u8>)>,
     pub closed: Vec<SessionNo>,
+    /// Sessions that do not read by themselves, and whether the primary waits for them.
+    pub slow: BTreeMap<SessionNo, bool>,
     entropy: u8,
     next: u64,
 }
@@ -297,13 +300,18 @@ impl Server {
     }
 
     pub fn with(entropy: u8, disk: DiskMemory) -> Self {
+        Self::limited(entropy, disk, PrimaryLimits::default())
+    }
+
+    pub fn limited(entropy: u8, disk: DiskMemory, limits: PrimaryLimits) -> Self {
         let config = PrimaryConfig {
             document: DocumentId::new("doc").unwrap(),
             definition: definition(),
             entropy: [entropy; 32],
         };
-        let primary = Primary::new(config).unwrap();
-        let mut server = Self { primary, disk, down: VecDeque::new(), closed: Vec::new(), entropy, next: 1 };
+        let primary = Primary::new(config).unwrap().limited(limits);
+        let (down, closed, slow) = (VecDeque::new(), Vec::new(), BTreeMap::new());
+        let mut server = Self { primary, disk, down, closed, slow, entropy, next: 1 };
         server.tell_all(vec![]);
         server
     }
@@ -328,6 +336,10 @@ impl Server {
             for effect in effects {
                 match effect {
                     PrimaryEffect::Send { session, frame } => self.down.push_back((session, frame)),
+                    PrimaryEffect::AskDrained { session } => match self.slow.get_mut(&session) {
+                        Some(asked) => *asked = true,
+                        None => bursts.push_back(vec![PrimaryInput::SessionDrained { session }]),
+                    },
                     PrimaryEffect::Close { session } => self.closed.push(session),
                     PrimaryEffect::Disk(batch) => {
                         bursts.push_back(vec![PrimaryInput::Disk(self.disk.run(&batch))])
@@ -349,6 +361,24 @@ impl Server {
             Ok(ClientMessage::Hello(hello)) => self.tell(PrimaryInput::SessionOpened { session, hello }),
             _ => self.tell(PrimaryInput::SessionFrame { session, frame }),
         }
+    }
+
+    /// How many bytes wait for a session.
+    pub fn waiting(&self, session: SessionNo) -> usize {
+        self.down.iter().filter(|(other, _)| *other == session).map(|(_, frame)| frame.len()).sum()
+    }
+
+    /// A slow session's next frame reaches its client; the primary hears of it if it waits for that.
+    pub fn read_one(&mut self, client: &mut Client) -> Option<ServerMessage> {
+        let session = client.socket.unwrap();
+        let at = self.down.iter().position(|(other, _)| *other == session)?;
+        let (_, frame) = self.down.remove(at).unwrap();
+        client.tell(ReplicaInput::SocketFrame(frame.clone()));
+        client.tell(ReplicaInput::Wake);
+        if self.waiting(session) == 0 && std::mem::take(self.slow.get_mut(&session).unwrap()) {
+            self.tell(PrimaryInput::SessionDrained { session });
+        }
+        Some(ServerMessage::from_bytes(&frame).unwrap())
     }
 
     /// What was sent to a session and not delivered.

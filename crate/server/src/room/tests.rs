@@ -1,5 +1,6 @@
 //! Rooms around a machine that fails in ways the core's primary should not.
 
+use std::pin::pin;
 use std::sync::{Barrier, LazyLock};
 use std::time::Duration;
 
@@ -40,12 +41,14 @@ impl Machine for Puppet {
                     send(session, b"hi");
                 }
                 PrimaryInput::SessionClosed { session } => self.sessions.retain(|other| *other != session),
+                PrimaryInput::SessionDrained { session } => send(session, b"drained"),
                 PrimaryInput::SessionFrame { session, frame } => match frame.as_slice() {
                     b"panic" => panic!("told to"),
                     b"block" => {
                         GATE.wait();
                     }
                     b"fail" => more.push(PrimaryEffect::Fail(Error::new(Code::Corrupt, "told to"))),
+                    b"ask" => more.push(PrimaryEffect::AskDrained { session }),
                     b"close" => more.push(PrimaryEffect::Close { session }),
                     b"flood" => self.sessions.iter().for_each(|other| send(*other, &[0; 1 << 20])),
                     b"write" => {
@@ -244,17 +247,31 @@ async fn one_session_too_many_is_refused() {
 }
 
 #[tokio::test]
-async fn a_session_that_does_not_read_is_cut_off_and_the_others_go_on() {
-    let house = house(Limits { outbox: 4 << 20, ..never_idle() });
-    let (_slow, slow_outbox) = house.joined("a").await;
+async fn a_machine_that_asks_hears_when_little_waits_for_a_session() {
+    let house = house(Limits { outbox: (1 << 20) + 6, ..never_idle() });
     let (place, outbox) = house.joined("a").await;
-    for _ in 0..20 {
-        say(&place, b"flood").await;
-        assert_eq!(frame(&outbox).await.len(), 1 << 20);
-        assert!(slow_outbox.queued() <= 5 << 20);
+    say(&place, b"ask").await;
+    assert_eq!(frame(&outbox).await, b"drained");
+    // Each is said when the one before has been answered, so it is for a later turn.
+    let mut waiting = 0;
+    for (word, answer) in
+        [(&b"flood"[..], 1 << 20), (b"flood", 1 << 20), (b"ask", 0), (b"one", 3), (b"two", 3)]
+    {
+        say(&place, word).await;
+        waiting += answer;
+        while outbox.queued() < waiting {
+            tokio::task::yield_now().await;
+        }
     }
-    assert_eq!(slow_outbox.queued(), 0);
-    assert_eq!(refusal(&slow_outbox).await, Code::Limit);
+    let mut drained = pin!(outbox.until_drained());
+    assert!(timeout(Duration::ZERO, &mut drained).await.is_err());
+    assert_eq!(frame(&outbox).await.len(), 1 << 20);
+    drained.await;
+    place.drained();
+    assert_eq!(frame(&outbox).await.len(), 1 << 20);
+    for word in [&b"one"[..], b"two", b"drained"] {
+        assert_eq!(frame(&outbox).await, word);
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use crate::workload;
 
 impl World {
     pub(super) fn fault(&mut self, at: usize) -> Result<(), String> {
-        match self.random.below(12) {
+        match self.random.below(14) {
             0..2 => self.crash_client(at),
             2..5 => self.crash_hub(at),
             5..7 => self.lose_disk(at),
@@ -25,6 +25,12 @@ impl World {
             10 if self.clients[at].alone => self.attach(at),
             10 if self.plan.copy && at < self.plan.clients && self.clients.len() < self.plan.clients + 2 => {
                 self.copy_client(at)
+            }
+            11..13 => {
+                if let Some(socket) = self.clients[at].socket.and_then(|no| self.network.get(no)) {
+                    socket.slow_until = self.now + 1_000 + self.random.below(10_000) as u64;
+                }
+                Ok(())
             }
             _ => match self.network.all().first() {
                 Some(&no) => {
