@@ -293,14 +293,7 @@ impl Document {
         }
         told.push((tab, TabEvent::Durable { requests: vec![no] }));
         if !self.timeline.is_pending(seq) || self.is_own_primary() {
-            let dismissed = || self.ledger.answered(tab, no).is_some_and(|answered| answered.dismissed);
-            told.push(match self.rejection_of(seq) {
-                Some(rejection) => (tab, TabEvent::Rejected { no, rejection }),
-                None if dismissed() => {
-                    (tab, TabEvent::Rejected { no, rejection: rejections::dismissed(seq) })
-                }
-                None => (tab, TabEvent::Confirmed { requests: vec![no] }),
-            });
+            told.push((tab, self.decision((tab, no), seq)));
         }
     }
 

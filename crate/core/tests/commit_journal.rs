@@ -93,13 +93,8 @@ fn noisy_entry(start: &mut Start, pages: &[Vec<u8>], is_refused: bool) -> Entry 
         start.ledger.merge(clients.clone());
     }
     let through = mark(start.ledger.through(CLIENT).seq.0 + 1);
-    let rejection = Rejection {
-        seq: through.seq,
-        name: "add".into(),
-        code: "gone".into(),
-        message: "m".into(),
-        lsn: Lsn(0),
-    };
+    let (name, code, message) = ("add".into(), "gone".into(), "m".into());
+    let rejection = Rejection { seq: through.seq, name, code, message, lsn: start.image.lsn() };
     let outcome = Outcome {
         client: CLIENT,
         through,

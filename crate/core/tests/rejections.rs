@@ -47,7 +47,7 @@ fn count(client: &mut Client, name: &str) -> usize {
 
 #[test]
 fn a_rejection_keeps_its_arguments_and_what_the_server_saw_wherever_it_is_kept() {
-    let (mut server, mut one, mut two) = refused();
+    let (server, mut one, mut two) = refused();
     let first = rejection(&mut two);
     assert_eq!((first.seq, first.name.as_str(), first.code.as_str()), (MutationSeq(1), "add", "constraint"));
     assert_eq!(first.args.as_ref().unwrap().get("name"), Some(&text("milk")));

@@ -90,19 +90,18 @@ impl Document {
         });
         let rejections = rejections.collect();
         let outcome = Outcome { client: self.identity.client, through, rejections };
+        let retried = self.retried(&outcome);
         let decided = self.timeline.decided(through);
         self.ledger.decide(&outcome)?;
-        let mut untold = Vec::new();
-        for pending in decided {
-            let (tab, no, seq) = (pending.tab, pending.request, pending.mutation.seq);
-            self.ledger.answer(tab, no, seq);
-            self.ledger.keep(self.identity.client, pending.mutation);
-            untold.push((tab, no, seq));
+        for pending in &decided {
+            self.ledger.answer(pending.tab, pending.request, pending.mutation.seq);
+            self.ledger.keep(self.identity.client, pending.mutation.clone());
+        }
+        for seq in retried {
+            self.ledger.dismiss(self.identity.client, seq);
         }
         let ticket = journal.checkpoint(&self.confirmed, &self.ledger, &[]);
-        if !is_told {
-            self.owed.extend(untold.into_iter().map(|(tab, no, seq)| (ticket, tab, no, seq)));
-        }
+        self.owed.extend(decided.iter().filter(|_| !is_told).map(|one| owed(ticket, one)));
         self.decisions.push_back((ticket, through));
         Ok(ticket)
     }
@@ -111,10 +110,7 @@ impl Document {
     pub(super) fn tell_owed(&mut self, flushed: Ticket, told: &mut Told) {
         while let Some((_, tab, no, seq)) = self.owed.pop_front_if(|(ticket, ..)| *ticket <= flushed) {
             told.push((tab, TabEvent::Durable { requests: vec![no] }));
-            told.push(match self.rejection_of(seq) {
-                Some(rejection) => (tab, TabEvent::Rejected { no, rejection: rejection.clone() }),
-                None => (tab, TabEvent::Confirmed { requests: vec![no] }),
-            });
+            told.push((tab, self.decision((tab, no), seq)));
         }
     }
 }

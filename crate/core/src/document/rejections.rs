@@ -20,6 +20,16 @@ impl Document {
         entry.rejection(seq).map(|rejection| tell(entry, rejection))
     }
 
+    /// What was decided of a request's mutation.
+    pub(super) fn decision(&self, (tab, no): (TabId, RequestNo), seq: MutationSeq) -> TabEvent {
+        let is_dismissed = || self.ledger.answered(tab, no).is_some_and(|answered| answered.dismissed);
+        match self.rejection_of(seq) {
+            Some(rejection) => TabEvent::Rejected { no, rejection },
+            None if is_dismissed() => TabEvent::Rejected { no, rejection: dismissed(seq) },
+            None => TabEvent::Confirmed { requests: vec![no] },
+        }
+    }
+
     pub(super) fn dismiss(&mut self, seq: MutationSeq, journal: &mut Journal) -> Result<(), Error> {
         journal.append(&Record::Dismiss(seq))?;
         self.ledger.dismiss(self.identity.client, seq);
@@ -85,7 +95,7 @@ fn tell(entry: &ClientEntry, rejection: &offprint_protocol::Rejection) -> Reject
 }
 
 /// What stands for a rejection that is not there any more.
-pub(super) fn dismissed(seq: MutationSeq) -> Rejection {
+fn dismissed(seq: MutationSeq) -> Rejection {
     Rejection {
         seq,
         name: String::new(),

@@ -46,7 +46,7 @@ impl Primary {
         let results = open.database.run_batch(&self.mutators, &calls)?;
         let mut outcomes: BTreeMap<ClientId, Outcome> = BTreeMap::new();
         let mut touched = Touched::none();
-        let lsn = open.tail.end().lsn;
+        let lsn = open.database.pages().image().lsn();
         for (Queued { client, mutation, .. }, result) in batch.iter().zip(results) {
             let outcome = outcomes.entry(*client).or_insert_with(|| Outcome {
                 client: *client,
