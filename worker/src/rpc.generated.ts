@@ -105,6 +105,10 @@ subscription: number, } } | { "dismiss": {
 /**
  * Which one.
  */
+seq: MutationSeq, } } | { "retry": { 
+/**
+ * Which rejection.
+ */
 seq: MutationSeq, } } | { "import": { 
 /**
  * Where the part begins.
@@ -170,7 +174,7 @@ lsn: Lsn,
 size: number, } } | { "part": Uint8Array<ArrayBuffer> } | "done";
 
 /**
- * The primary's refusal of one mutation.
+ * A mutation that the primary refused.
  */
 export type Rejection = { 
 /**
@@ -182,13 +186,21 @@ seq: MutationSeq,
  */
 name: string, 
 /**
- * What programs match: one of [`Code`](crate::Code)'s words, or the mutator's own.
+ * Its arguments; null if the device has lost them.
+ */
+args: Record<string, SqlValue> | null, 
+/**
+ * What programs match: a `Code`, or the mutator's own.
  */
 code: string, 
 /**
  * What people read.
  */
-message: string, };
+message: string, 
+/**
+ * What the primary ran it on: the document at this Lsn, and what its next commit had decided before.
+ */
+lsn: Lsn, };
 
 /**
  * Whether the document is connected with its server.
@@ -281,7 +293,7 @@ connectionProblem: Problem | null,
  */
 storage: Storage, 
 /**
- * Rejections that the app has not dismissed, oldest first.
+ * Rejections that the app has neither dismissed nor retried, oldest first.
  */
 rejections: Array<Rejection>, };
 
