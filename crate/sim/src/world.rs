@@ -426,13 +426,11 @@ impl World {
             return Ok(());
         }
         match Network::next_frame(&mut socket.down, &mut self.random, self.hostile, &mut self.faults) {
-            Some(frame) => {
-                self.tell_client(at, vec![ReplicaInput::SocketFrame(frame)])?;
-                self.tell_drained(no)
-            }
-            None if closing => self.cut(no),
-            None => Ok(()),
+            Some(frame) => self.tell_client(at, vec![ReplicaInput::SocketFrame(frame)])?,
+            None if closing => return self.cut(no),
+            None => {}
         }
+        self.tell_drained(no)
     }
 
     fn cut(&mut self, no: SessionNo) -> Result<(), String> {

@@ -387,7 +387,7 @@ impl Pair {
     }
 
     fn tell_server(&mut self, inputs: Vec<PrimaryInput>) {
-        let mut effects = Vec::new();
+        let (mut effects, mut asked) = (Vec::new(), Vec::new());
         self.server.core.handle(self.now, inputs, &mut effects);
         let mut error: Option<Error> = None;
         for effect in effects {
@@ -396,6 +396,7 @@ impl Pair {
                     self.down.push_back(frame);
                 }
                 PrimaryEffect::Send { .. } => {}
+                PrimaryEffect::AskDrained { session } => asked.push(PrimaryInput::SessionDrained { session }),
                 PrimaryEffect::Close { session } => {
                     if self.socket == Some(session) {
                         self.cut_wire();
@@ -412,6 +413,9 @@ impl Pair {
         }
         if let Some(here) = self.client.core.position() {
             self.told = self.told.max(here.lsn);
+        }
+        if !asked.is_empty() {
+            self.tell_server(asked);
         }
         // Until it is read back, a restarted server has no position.
         if let Some(there) = self.server.core.position() {
