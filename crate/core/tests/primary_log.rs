@@ -39,6 +39,9 @@ impl Server {
                         bursts.push_back(vec![PrimaryInput::Disk(answer)]);
                     }
                     PrimaryEffect::Fail(error) => panic!("the primary failed: {error}"),
+                    PrimaryEffect::AskDrained { session } => {
+                        bursts.push_back(vec![PrimaryInput::SessionDrained { session }]);
+                    }
                     PrimaryEffect::Send { .. } | PrimaryEffect::Close { .. } => {}
                 }
             }

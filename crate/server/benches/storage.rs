@@ -54,6 +54,8 @@ struct Room {
     seq: MutationSeq,
     /// What the disk has to do next.
     batch: Option<DiskBatch>,
+    /// What the primary asked to be told.
+    drained: Option<PrimaryInput>,
     /// Bytes of the last write to a log.
     appended: usize,
 }
@@ -65,7 +67,7 @@ impl Room {
         let disk = FileDisk::open(data, &document, Duration::ZERO).unwrap();
         let config = PrimaryConfig { document: document.clone(), definition: definition(), entropy: [7; 32] };
         let primary = Primary::new(config).unwrap();
-        let mut room = Self { primary, disk, seq: MutationSeq(0), batch: None, appended: 0 };
+        let mut room = Self { primary, disk, seq: MutationSeq(0), batch: None, drained: None, appended: 0 };
         let hello = Hello {
             min_version: PROTOCOL_VERSION,
             max_version: PROTOCOL_VERSION,
@@ -111,8 +113,12 @@ impl Room {
         let mut input = Some(input);
         loop {
             let answer = self.batch.take().map(|batch| PrimaryInput::Disk(self.disk.run(batch)));
-            assert!(answer.is_some() || input.is_some(), "nothing happens any more");
-            if let Some(found) = self.handle(answer.into_iter().chain(input.take()), &told) {
+            assert!(
+                answer.is_some() || input.is_some() || self.drained.is_some(),
+                "nothing happens any more"
+            );
+            let inputs = answer.into_iter().chain(self.drained.take()).chain(input.take());
+            if let Some(found) = self.handle(inputs, &told) {
                 return found;
             }
         }
@@ -138,6 +144,9 @@ impl Room {
             match effect {
                 PrimaryEffect::Send { frame, .. } => {
                     found = found.or(told(ServerMessage::from_bytes(&frame).unwrap()));
+                }
+                PrimaryEffect::AskDrained { session } => {
+                    self.drained = Some(PrimaryInput::SessionDrained { session });
                 }
                 PrimaryEffect::Disk(batch) => self.batch = Some(batch),
                 other => panic!("{other:?}"),
