@@ -15,8 +15,8 @@ use crate::log::{LOG_HEADER_LEN, used};
 use crate::record::PendingMutation;
 use crate::replay::{Replay, opening_is_whole, was_flushed};
 
-/// The most that one read asks for.
-const SLICE: u64 = 4 << 20;
+/// The most that one read asks for: little enough that an allocator uses the same memory again for the next.
+const SLICE: u64 = 1 << 20;
 
 /// What the files said.
 #[derive(Debug)]

@@ -30,10 +30,11 @@ impl Page {
 
     /// Copies exactly [`PAGE_SIZE`] bytes, or fails with `corrupt`.
     pub fn from_slice(bytes: &[u8]) -> Result<Self, Error> {
-        let array: [u8; PAGE_SIZE] = bytes
+        // Copied once, straight into its place.
+        Arc::<[u8]>::from(bytes)
             .try_into()
-            .map_err(|_| Error::new(Code::Corrupt, format!("a page has {} bytes", bytes.len())))?;
-        Ok(Self(Arc::new(array)))
+            .map(Self)
+            .map_err(|bytes: Arc<[u8]>| Error::new(Code::Corrupt, format!("a page has {} bytes", bytes.len())))
     }
 
     /// The image, copied first if it is shared.
