@@ -199,13 +199,13 @@ impl Engine {
         }
     }
 
-    /// Lets the machine take the inputs, and does what it wants done up to one batch of disk operations; what comes
-    /// meanwhile is for the next turn.
+    /// Lets the machine take the inputs, and does what it wants done up to one batch of disk operations that is more than
+    /// reading; what comes meanwhile is for the next turn.
     fn turn(&mut self, inputs: Vec<PrimaryInput>) -> Result<(), Error> {
         if !inputs.is_empty() || !self.asked.is_empty() {
             self.handle(inputs)?;
         }
-        if let Some(batch) = self.batch.take() {
+        while let Some(batch) = self.batch.take() {
             let flushes = batch.ops.iter().any(|op| matches!(op, DiskOp::Flush { .. }));
             let start = Instant::now();
             let answer = self.disk.run(batch);
@@ -213,6 +213,10 @@ impl Engine {
                 self.rooms.metrics().flush.observe(start.elapsed());
             }
             self.handle(vec![PrimaryInput::Disk(answer)])?;
+            // Everybody waits for the files to be read: there is nothing else to do between two reads.
+            if !self.batch.as_ref().is_some_and(only_reads) {
+                break;
+            }
         }
         Ok(())
     }
@@ -268,6 +272,10 @@ impl Engine {
         let before = std::mem::replace(&mut self.counted, self.machine.counts());
         self.rooms.metrics().decided(before, self.counted);
     }
+}
+
+fn only_reads(batch: &DiskBatch) -> bool {
+    batch.ops.iter().all(|op| matches!(op, DiskOp::Size { .. } | DiskOp::Read { .. }))
 }
 
 fn now() -> u64 {
