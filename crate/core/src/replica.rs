@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use offprint_protocol::message::{Hello, PROTOCOL_VERSION};
 use offprint_protocol::rpc::{Problem, Request, Select, Status, Storage, StorageKind, TabEvent};
-use offprint_protocol::{Code, Error, Lsn, Position, RequestNo, TabId};
+use offprint_protocol::{Code, Error, Lsn, Mutation, Position, RequestNo, TabId};
 
 use crate::disk::DiskAnswer;
 use crate::document::{Document, Told};
@@ -64,6 +64,8 @@ pub struct Replica {
     /// Whether a counter has moved since.
     is_status_due: bool,
     wake: Option<u64>,
+    /// What the clock showed last.
+    now: u64,
     /// Whether the server is to be called once nothing is being imported.
     is_call_due: bool,
     /// The server is called once this is durable.
@@ -116,6 +118,7 @@ impl Replica {
             told_at: 0,
             is_status_due: false,
             wake: None,
+            now: 0,
             is_call_due: false,
             connect_after: None,
             config,
@@ -146,11 +149,26 @@ impl Replica {
         inputs: impl IntoIterator<Item = ReplicaInput>,
         effects: &mut Vec<ReplicaEffect>,
     ) {
+        self.follow_clock(now);
         let mut told = Told::new();
         for input in inputs {
             self.take(now, input, &mut told, effects);
         }
         self.settle(now, &mut told, effects);
+    }
+
+    /// A clock that was set back takes everything that is due with it: nothing waits longer than it would have.
+    fn follow_clock(&mut self, now: u64) {
+        let back = std::mem::replace(&mut self.now, now).saturating_sub(now);
+        if back > 0 {
+            let times = [&mut self.retry_disk_at, &mut self.commits_wait_until];
+            for time in times.into_iter().flatten().chain([&mut self.told_at]) {
+                *time = time.saturating_sub(back);
+            }
+            self.sync.turn_back(back);
+            self.journal.turn_back(back);
+            self.wake = None;
+        }
     }
 
     /// The last commit of the primary that is here.
@@ -165,6 +183,16 @@ impl Replica {
     pub fn image(&mut self) -> Option<Image> {
         match &mut self.state {
             State::Open(document) => Some(document.image().clone()),
+            _ => None,
+        }
+    }
+
+    /// The mutations that nobody has decided yet, in order, once the document is ready.
+    pub fn pending(&self) -> Option<Vec<Mutation>> {
+        match &self.state {
+            State::Open(document) if document.is_ready() => {
+                Some(document.timeline().iter().map(|pending| pending.mutation.clone()).collect())
+            }
             _ => None,
         }
     }

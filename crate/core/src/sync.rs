@@ -320,6 +320,14 @@ impl Sync {
         self.state = State::Waiting { until: now.saturating_add(wait) };
     }
 
+    /// The clock was set back by so much.
+    pub(crate) fn turn_back(&mut self, back: u64) {
+        self.heard = self.heard.saturating_sub(back);
+        if let State::Waiting { until } = &mut self.state {
+            *until = until.saturating_sub(back);
+        }
+    }
+
     /// Does what is due.
     pub(crate) fn tick(&mut self, now: u64, effects: &mut Vec<ReplicaEffect>) {
         match self.state {

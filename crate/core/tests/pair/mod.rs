@@ -138,7 +138,7 @@ impl Client {
             events: Vec::new(),
             sent: Vec::new(),
             up: VecDeque::new(),
-            now: 1_000_000,
+            now: 1_000_000_000,
             entropy,
             next: 1,
         };
@@ -229,6 +229,11 @@ impl Client {
     pub fn pass(&mut self, milliseconds: u64) {
         self.now += milliseconds;
         self.tell(ReplicaInput::Wake);
+    }
+
+    /// Somebody sets the clock back.
+    pub fn turn_back(&mut self, milliseconds: u64) {
+        self.now -= milliseconds;
     }
 
     pub fn now(&self) -> u64 {
