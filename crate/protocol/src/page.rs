@@ -31,10 +31,9 @@ impl Page {
     /// Copies exactly [`PAGE_SIZE`] bytes, or fails with `corrupt`.
     pub fn from_slice(bytes: &[u8]) -> Result<Self, Error> {
         // Copied once, straight into its place.
-        Arc::<[u8]>::from(bytes)
-            .try_into()
-            .map(Self)
-            .map_err(|bytes: Arc<[u8]>| Error::new(Code::Corrupt, format!("a page has {} bytes", bytes.len())))
+        Arc::<[u8]>::from(bytes).try_into().map(Self).map_err(|bytes: Arc<[u8]>| {
+            Error::new(Code::Corrupt, format!("a page has {} bytes", bytes.len()))
+        })
     }
 
     /// The image, copied first if it is shared.

@@ -1,6 +1,6 @@
 //! The oracle's book of every mutation ever asked for: what was promised about it, and whether that held.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use offprint_protocol::MutationSeq;
 
@@ -22,6 +22,8 @@ struct Entry {
     copies: usize,
     /// Made without a server: confirmed by the device alone.
     alone: bool,
+    /// It was seen to fail when its client replayed it.
+    threw: bool,
 }
 
 /// The book.
@@ -61,11 +63,34 @@ impl Book {
         }
     }
 
-    /// The server's history is lost.
-    pub fn excuse_all(&mut self) {
-        for entry in self.entries.values_mut() {
+    /// The history of these clients' server is lost.
+    pub fn excuse_all(&mut self, is_theirs: impl Fn(usize) -> bool) {
+        for entry in self.entries.values_mut().filter(|entry| is_theirs(entry.client)) {
             entry.excused = true;
         }
+    }
+
+    /// These clients' server is one again that had `kept`, and not all that it `had`: what was decided in between is what
+    /// the restore lost. What nobody had decided is owed as before.
+    pub fn restored(&mut self, is_theirs: impl Fn(usize) -> bool, kept: &[Logged], had: &[Logged]) {
+        let tokens = |log: &[Logged]| log.iter().map(|logged| logged.token.clone()).collect::<BTreeSet<_>>();
+        let (kept, had) = (tokens(kept), tokens(had));
+        for (token, entry) in self.entries.iter_mut().filter(|(_, entry)| is_theirs(entry.client)) {
+            let was_decided = had.contains(token) || entry.confirmed || entry.rejected;
+            entry.excused |= was_decided && !kept.contains(token);
+        }
+    }
+
+    /// The client could not replay the mutation of `token`.
+    pub fn threw(&mut self, token: &str) {
+        if let Some(entry) = self.entries.get_mut(token) {
+            entry.threw = true;
+        }
+    }
+
+    /// How many mutations were confirmed that their client could not replay.
+    pub fn threw_at_client(&self) -> u64 {
+        self.entries.values().filter(|entry| entry.threw && entry.confirmed).count() as u64
     }
 
     /// A client gave up what it had made without a server.
@@ -83,8 +108,12 @@ impl Book {
         }
     }
 
-    /// Compares with the final state: `log` in its order, and each client's rejections.
-    pub fn settle(&self, log: &[Logged], rejections: &[Vec<MutationSeq>]) -> Result<(), String> {
+    /// Compares with the final state of one document: `log` in its order, and the rejections of each of its clients.
+    pub fn settle(
+        &self,
+        log: &[Logged],
+        rejections: &BTreeMap<usize, Vec<MutationSeq>>,
+    ) -> Result<(), String> {
         let mut count: BTreeMap<&str, usize> = BTreeMap::new();
         let mut last: BTreeMap<usize, MutationSeq> = BTreeMap::new();
         for logged in log {
@@ -101,13 +130,15 @@ impl Book {
                 *last = seq;
             }
         }
-        for (token, entry) in &self.entries {
+        for (token, entry) in self.entries.iter().filter(|(_, entry)| rejections.contains_key(&entry.client))
+        {
             let count = count.get(token.as_str()).copied().unwrap_or(0);
             let listed = |list: &Vec<MutationSeq>| entry.seq.is_some_and(|seq| list.contains(&seq));
-            let is_rejected = entry.rejected || entry.durable && listed(&rejections[entry.client]);
+            let is_rejected =
+                entry.rejected || entry.durable && rejections.get(&entry.client).is_some_and(listed);
             let fits = match entry {
                 Entry { copies: 1.., durable: true, excused: false, .. } => {
-                    count <= 1 + entry.copies && (count > 0 || rejections.iter().any(listed))
+                    count <= 1 + entry.copies && (count > 0 || rejections.values().any(listed))
                 }
                 Entry { copies: 1.., .. } => count <= 1 + entry.copies,
                 _ if count > 1 => false,

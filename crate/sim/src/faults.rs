@@ -43,11 +43,31 @@ pub enum Fault {
     Orphan,
     /// A client reads nothing for a while, until the server holds back.
     Slow,
+    /// A frame loses its end.
+    Truncate,
+    /// A client and a server cannot hear each other for a while, and neither is told.
+    Partition,
+    /// A client's clock jumps, forwards or backwards.
+    ClockJump,
+    /// A server's clock jumps.
+    ServerClockJump,
+    /// A server's files are those of an older copy.
+    Restore,
+    /// A disk of a server does nothing for a while.
+    Stall,
+    /// A mutation that its client could run is refused by the server.
+    ThrowAtServer,
+    /// A mutation that its client could not replay is confirmed by the server.
+    ThrowAtClient,
+    /// A client has an older or a newer definition than its server.
+    DefinitionSkew,
+    /// A client speaks other versions of the protocol than its server.
+    ProtocolSkew,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 18] = [
+    pub const ALL: [Fault; 28] = [
         Fault::ClientCrash,
         Fault::HubCrash,
         Fault::DiskLost,
@@ -66,6 +86,16 @@ impl Fault {
         Fault::Restart,
         Fault::Orphan,
         Fault::Slow,
+        Fault::Truncate,
+        Fault::Partition,
+        Fault::ClockJump,
+        Fault::ServerClockJump,
+        Fault::Restore,
+        Fault::Stall,
+        Fault::ThrowAtServer,
+        Fault::ThrowAtClient,
+        Fault::DefinitionSkew,
+        Fault::ProtocolSkew,
     ];
 }
 

@@ -1,63 +1,86 @@
-//! `offprint-sim [--seeds N] [--first SEED] [--steps N]`: runs seeds one after the other and stops at the first violation.
+//! `offprint-sim [--seeds N | --minutes N] [--first SEED] [--steps N]`: runs seeds one after the other, so many or for so
+//! long, and stops at the first violation.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use offprint_sim::{Faults, Plan, World};
 
+/// After so many seeds, every kind of fault must have fired.
+const ENOUGH: u64 = 50;
+
+struct Options {
+    seeds: u64,
+    first: u64,
+    steps: usize,
+    /// In place of `seeds`.
+    time: Option<Duration>,
+}
+
+impl Options {
+    fn read(args: &[String]) -> Result<Self, String> {
+        let option = |name: &str| -> Result<Option<u64>, String> {
+            let Some(at) = args.iter().position(|arg| arg == name) else { return Ok(None) };
+            let number = args.get(at + 1).and_then(|text| text.parse().ok());
+            number.map(Some).ok_or_else(|| format!("{name} needs a whole number"))
+        };
+        Ok(Self {
+            seeds: option("--seeds")?.unwrap_or(50),
+            first: option("--first")?.unwrap_or(1),
+            steps: option("--steps")?.unwrap_or(4_000) as usize,
+            time: option("--minutes")?.map(|minutes| Duration::from_secs(60 * minutes)),
+        })
+    }
+}
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let option = |name: &str, default: u64| -> Result<u64, String> {
-        match args.iter().position(|arg| arg == name) {
-            None => Ok(default),
-            Some(at) => args
-                .get(at + 1)
-                .and_then(|text| text.parse().ok())
-                .ok_or_else(|| format!("{name} needs a whole number")),
-        }
-    };
-    let options = (|| Ok((option("--seeds", 50)?, option("--first", 1)?, option("--steps", 4_000)?)))();
-    let (seeds, first, steps) = match options {
+    let options = match Options::read(&args) {
         Ok(options) => options,
         Err(message) => {
-            let message: String = message;
             eprintln!("offprint-sim: {message}");
             return ExitCode::from(2);
         }
     };
-    let (mut faults, mut total_steps, mut mutations) = (Faults::default(), 0, 0);
-    for seed in first..first + seeds {
-        let clients = 1 + (seed % 4) as usize;
-        match World::run(Plan {
-            seed,
-            clients,
-            steps: steps as usize,
-            wipe: seed % 5 == 0,
-            copy: seed % 7 == 0,
-            alone: seed % 6 == 0,
-            shared: seed % 4 == 1,
-        }) {
+    let began = Instant::now();
+    let (mut faults, mut seeds, mut steps, mut mutations, mut simulated) = (Faults::default(), 0, 0, 0, 0);
+    while match options.time {
+        Some(time) => began.elapsed() < time,
+        None => seeds < options.seeds,
+    } {
+        let plan = Plan::of(options.first + seeds, options.steps);
+        let Plan { seed, clients, documents, .. } = plan;
+        match World::run(plan) {
             Ok(report) => {
                 println!(
-                    "seed {seed}: {clients} clients, {} steps, {} mutations, {} commits, {}",
-                    report.steps, report.mutations, report.commits, report.faults
+                    "seed {seed}: {clients} clients, {documents} documents, {} s, {} steps, {} mutations, {} commits, {}",
+                    report.simulated / 1_000,
+                    report.steps,
+                    report.mutations,
+                    report.commits,
+                    report.faults
                 );
                 faults.add(&report.faults);
-                total_steps += report.steps;
+                seeds += 1;
+                steps += report.steps;
                 mutations += report.mutations;
+                simulated += report.simulated;
             }
             Err(violation) => {
                 println!("seed {seed}: VIOLATION: {violation}");
-                println!("again: npm run sim -- --seeds 1 --first {seed} --steps {steps}");
-                println!("{} passed, 1 failed", seed - first);
+                println!("again: npm run sim -- --seeds 1 --first {seed} --steps {}", options.steps);
+                println!("{seeds} passed, 1 failed");
                 return ExitCode::FAILURE;
             }
         }
     }
-    println!("{seeds} seeds, {total_steps} steps, {mutations} mutations, faults fired: {faults}");
+    let hours = simulated as f64 / 3_600_000.0;
+    println!("{seeds} seeds, {hours:.1} simulated hours, {steps} steps, {mutations} mutations");
+    println!("faults fired: {faults}");
     let missing = faults.missing();
-    if seeds >= 50 && !missing.is_empty() {
+    if seeds >= ENOUGH && !missing.is_empty() {
         println!("planned faults never fired: {missing:?}");
         println!("{seeds} passed, 1 failed");
         return ExitCode::FAILURE;

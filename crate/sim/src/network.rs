@@ -22,8 +22,8 @@ pub struct Socket {
     pub down: VecDeque<Vec<u8>>,
     /// Closed by the server: ends when `down` has arrived.
     pub closing: bool,
-    /// Until when the client reads nothing.
-    pub slow_until: u64,
+    /// Until which step the client reads nothing.
+    pub slow_until: usize,
     /// Whether the server waits for it to read.
     pub asked: bool,
 }
@@ -39,6 +39,8 @@ impl Socket {
 #[derive(Debug, Default)]
 pub struct Network {
     sockets: BTreeMap<SessionNo, Socket>,
+    /// Which clients and servers do not hear each other, and until which step.
+    partitions: BTreeMap<(usize, usize), usize>,
     last: u64,
 }
 
@@ -72,7 +74,22 @@ impl Network {
         self.sockets.iter().filter(of_it).map(|(no, _)| *no).collect()
     }
 
-    /// Takes the next frame off a queue, perhaps losing, repeating or overtaking one.
+    /// Nothing goes between the two until that step.
+    pub fn part(&mut self, client: usize, server: usize, until: usize) {
+        self.partitions.insert((client, server), until);
+    }
+
+    /// Whether nothing goes between the two at this step.
+    pub fn is_parted(&self, client: usize, server: usize, step: usize) -> bool {
+        self.partitions.get(&(client, server)).is_some_and(|until| step < *until)
+    }
+
+    /// Everybody hears everybody.
+    pub fn heal(&mut self) {
+        self.partitions.clear();
+    }
+
+    /// Takes the next frame off a queue, perhaps losing, repeating, cutting or overtaking one.
     pub fn next_frame(
         queue: &mut VecDeque<Vec<u8>>,
         random: &mut Random,
@@ -80,7 +97,7 @@ impl Network {
         faults: &mut Faults,
     ) -> Option<Vec<u8>> {
         if hostile && !queue.is_empty() && random.one_in(400) {
-            match random.below(3) {
+            match random.below(4) {
                 0 => {
                     faults.fired(Fault::Drop);
                     queue.pop_front();
@@ -88,6 +105,12 @@ impl Network {
                 1 => {
                     faults.fired(Fault::Duplicate);
                     return queue.front().cloned();
+                }
+                2 => {
+                    faults.fired(Fault::Truncate);
+                    let mut frame = queue.pop_front()?;
+                    frame.truncate(random.below(frame.len()));
+                    return Some(frame);
                 }
                 _ if queue.len() > 1 => {
                     faults.fired(Fault::Reorder);

@@ -1,17 +1,17 @@
 //! What the simulated app does: a definition whose every mutation leaves its token in `log`, so that order and
 //! completeness can be checked from the final state alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use offprint_protocol::rpc::{Request, Select};
-use offprint_protocol::{Definition, MutatorSource, Value};
+use offprint_protocol::{Definition, Mutation, MutatorSource, Value};
 
 use crate::random::Random;
 
-/// The definition.
-pub fn definition() -> Definition {
+/// The definition of a version: 0, or 1 with one migration more.
+pub fn definition(version: usize) -> Definition {
     let mutator = |sql: &str| MutatorSource { sql: sql.to_owned() };
-    Definition {
+    let mut definition = Definition {
         name: "sim".into(),
         migrations: vec![
             "CREATE TABLE log (n INTEGER PRIMARY KEY, token TEXT NOT NULL, op TEXT NOT NULL, k TEXT NOT NULL, v INTEGER);
@@ -51,8 +51,23 @@ pub fn definition() -> Definition {
                      INSERT INTO claim (name, token) VALUES (:k, :token)",
                 ),
             ),
+            (
+                // What a client could not claim for a while, it could at the primary all the same.
+                "release".into(),
+                mutator(
+                    "INSERT INTO log (token, op, k, v) VALUES (:token, 'release', :k, NULL);
+                     DELETE FROM claim WHERE name = :k",
+                ),
+            ),
         ]),
+    };
+    if version > 0 {
+        definition.migrations.push(
+            "CREATE TABLE later (id INTEGER PRIMARY KEY); CREATE INDEX claim_by_token ON claim (token)"
+                .into(),
+        );
     }
+    definition
 }
 
 /// A random mutation that carries `token`.
@@ -60,8 +75,9 @@ pub fn mutation(random: &mut Random, token: &str) -> Request {
     let (name, keys, has_value) = match random.below(10) {
         0..4 => ("put", 40, true),
         4..7 => ("add", 40, true),
-        7..8 => ("remove", 40, false),
-        _ => ("claim", 400, false),
+        7 => ("remove", 40, false),
+        8 => ("claim", 30, false),
+        _ => ("release", 30, false),
     };
     let padding = if random.one_in(20) { "x".repeat(random.below(6_000)) } else { String::new() };
     let mut args = BTreeMap::from([
@@ -95,6 +111,29 @@ pub struct Logged {
     pub key: String,
     /// Its value.
     pub value: i64,
+}
+
+/// The names that stand claimed after these mutations, one after the other.
+pub fn claims(log: &[Logged]) -> BTreeSet<String> {
+    let mut claims = BTreeSet::new();
+    for Logged { op, key, .. } in log {
+        match op.as_str() {
+            "claim" => drop(claims.insert(key.clone())),
+            "release" => drop(claims.remove(key)),
+            _ => {}
+        }
+    }
+    claims
+}
+
+/// The token of a mutation.
+pub fn token(mutation: &Mutation) -> Option<&str> {
+    mutation.args.iter().find(|argument| argument.name == "token").and_then(|argument| {
+        match &argument.value {
+            Value::Text(token) => Some(token.as_str()),
+            _ => None,
+        }
+    })
 }
 
 /// The serial model: what `item` holds after these mutations, one after the other.

@@ -6,29 +6,59 @@ use offprint_core::journal_memory::JournalMemory;
 use offprint_protocol::RequestNo;
 use offprint_protocol::rpc::Request;
 
-use super::{World, new_primary, new_replica};
+use super::{Client, World, new_primary, new_replica};
 use crate::faults::Fault;
+use crate::inspect::Contents;
 use crate::workload;
 
 impl World {
-    pub(super) fn fault(&mut self, at: usize) -> Result<(), String> {
-        match self.random.below(14) {
-            0..2 => self.crash_client(at),
+    pub(super) fn fault(&mut self, at: usize, server: usize) -> Result<(), String> {
+        match self.random.below(24) {
+            0..2 => self.crash_profile(self.clients[at].profile),
             2..5 => self.crash_hub(at),
             5..7 => self.lose_disk(at),
             7..9 => {
                 self.faults.fired(Fault::ServerCrash);
-                let server = self.random.below(self.servers.len());
                 self.restart_server(server, true)
             }
-            9 if self.plan.wipe => self.wipe_server(),
+            9 if self.plan.wipe => self.wipe_server(self.servers[server].document),
             10 if self.clients[at].alone => self.attach(at),
-            10 if self.plan.copy && at < self.plan.clients && self.clients.len() < self.plan.clients + 2 => {
+            10 if self.plan.copy && self.clients.len() < self.plan.clients * self.plan.documents + 2 => {
                 self.copy_client(at)
             }
-            11..13 => {
+            11 if self.plan.skew => self.upgrade_client(at),
+            12 if self.plan.skew && self.random.one_in(3) => {
+                self.upgrade_servers(self.servers[server].document)
+            }
+            13..15 if self.plan.restore => match self.servers[server].backup {
+                Some(_) => self.restore_server(server),
+                None => self.back_up(server),
+            },
+            15 => {
+                self.faults.fired(Fault::Partition);
+                let until = self.steps + 1 + self.random.below(1_000);
+                self.network.part(at, server, until);
+                Ok(())
+            }
+            16..18 => {
+                self.faults.fired(Fault::ClockJump);
+                self.clients[at].clock = self.any_clock();
+                Ok(())
+            }
+            18 => {
+                self.faults.fired(Fault::ServerClockJump);
+                self.servers[server].clock = self.any_clock();
+                Ok(())
+            }
+            19 => {
+                self.faults.fired(Fault::Stall);
+                self.servers[server].stalled = self.steps + 1 + self.random.below(1_000);
+                Ok(())
+            }
+            20..22 => {
+                let until = self.steps + 1 + self.random.below(1_000);
                 if let Some(socket) = self.clients[at].socket.and_then(|no| self.network.get(no)) {
-                    socket.slow_until = self.now + 1_000 + self.random.below(10_000) as u64;
+                    socket.slow_until = until;
                 }
                 Ok(())
             }
@@ -42,8 +72,88 @@ impl World {
         }
     }
 
+    /// A clock that is right, or wrong by up to a year.
+    fn any_clock(&mut self) -> i64 {
+        let day = 24 * 60 * 60 * 1_000;
+        let wrong = [0, 60_000, 60 * 60 * 1_000, day, 365 * day][self.random.below(5)];
+        if self.random.one_in(2) { wrong } else { -wrong }
+    }
+
+    /// The faults end: everybody hears everybody, has a server, and the newest definition.
+    pub(super) fn make_peace(&mut self) -> Result<(), String> {
+        self.hostile = false;
+        self.network.heal();
+        for journal in self.journals.iter().flatten() {
+            journal.set_hostile(false);
+        }
+        for document in 0..self.plan.documents {
+            self.upgrade_servers(document)?;
+        }
+        for at in 0..self.clients.len() {
+            self.upgrade_client(at)?;
+            self.attach(at)?;
+        }
+        Ok(())
+    }
+
+    /// The hub is replaced by one with the newest definition.
+    fn upgrade_client(&mut self, at: usize) -> Result<(), String> {
+        match std::mem::replace(&mut self.clients[at].version, 1) {
+            0 => self.crash_hub(at),
+            _ => Ok(()),
+        }
+    }
+
+    /// A document's servers are replaced by ones with the newest definition.
+    fn upgrade_servers(&mut self, document: usize) -> Result<(), String> {
+        for at in 0..self.servers.len() {
+            let server = &mut self.servers[at];
+            if server.document == document && std::mem::replace(&mut server.version, 1) == 0 {
+                self.restart_server(at, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The power goes on a device.
+    fn crash_profile(&mut self, profile: usize) -> Result<(), String> {
+        for at in 0..self.clients.len() {
+            if self.clients[at].profile == profile {
+                self.crash_client(at)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Somebody copies a server's files; not if they are about to have another definition.
+    fn back_up(&mut self, at: usize) -> Result<(), String> {
+        let is_shared = self.journals[self.servers[at].document].is_some();
+        let server = &mut self.servers[at];
+        if is_shared || server.backup.is_some() {
+            return Ok(());
+        }
+        let log = server.primary.image().map(|image| Contents::read(&image)).transpose()?;
+        server.backup = log.map(|contents| (server.disk.clone(), contents.log));
+        Ok(())
+    }
+
+    /// A server's files are replaced by the copy, and what came since is lost; but not what clients still have pending.
+    fn restore_server(&mut self, at: usize) -> Result<(), String> {
+        let server = &mut self.servers[at];
+        let Some((disk, kept)) = server.backup.take() else { return Ok(()) };
+        self.faults.fired(Fault::Restore);
+        let had = server.primary.image().map(|image| Contents::read(&image)).transpose()?.unwrap_or_default();
+        let document = server.document;
+        server.batches.clear();
+        server.disk = disk;
+        let clients = &self.clients;
+        self.book.restored(|client| clients[client].document == document, &kept, &had.log);
+        self.seen.retain(|(other, _), _| *other != document);
+        self.restart_server(at, false)
+    }
+
     /// The batch under way is carried out up to some operation, then the power goes.
-    pub(super) fn crash_client(&mut self, at: usize) -> Result<(), String> {
+    fn crash_client(&mut self, at: usize) -> Result<(), String> {
         self.faults.fired(Fault::ClientCrash);
         let client = &mut self.clients[at];
         if let Some(mut batch) = client.batches.pop_front() {
@@ -56,7 +166,7 @@ impl World {
         self.add_tabs(at)
     }
 
-    pub(super) fn crash_hub(&mut self, at: usize) -> Result<(), String> {
+    fn crash_hub(&mut self, at: usize) -> Result<(), String> {
         self.faults.fired(Fault::HubCrash);
         let client = &mut self.clients[at];
         // The disk outlives the hub: what it was given it still does, and nobody hears the answer.
@@ -85,8 +195,9 @@ impl World {
         self.tell_client(at, inputs)
     }
 
-    pub(super) fn replace_hub(&mut self, at: usize) -> Result<(), String> {
-        let replica = new_replica(&mut self.random, !self.clients[at].alone);
+    fn replace_hub(&mut self, at: usize) -> Result<(), String> {
+        let Client { document, version, alone, .. } = self.clients[at];
+        let replica = new_replica(&mut self.random, document, version, !alone);
         let client = &mut self.clients[at];
         client.replica = replica;
         client.batches.clear();
@@ -101,7 +212,7 @@ impl World {
     }
 
     /// A document that had no server is opened with one.
-    pub(super) fn attach(&mut self, at: usize) -> Result<(), String> {
+    fn attach(&mut self, at: usize) -> Result<(), String> {
         if std::mem::take(&mut self.clients[at].alone) {
             self.faults.fired(Fault::Attach);
             self.crash_hub(at)?;
@@ -127,16 +238,17 @@ impl World {
     }
 
     /// The hub is closed, and the files are copied to another device.
-    pub(super) fn copy_client(&mut self, at: usize) -> Result<(), String> {
+    fn copy_client(&mut self, at: usize) -> Result<(), String> {
         self.faults.fired(Fault::Copy);
         self.crash_hub(at)?;
         self.book.copied(at);
-        let disk = self.clients[at].disk.clone();
-        self.add_client(disk, self.clients[at].alone)
+        let Client { document, version, alone, ref disk, .. } = self.clients[at];
+        let (disk, profile) = (disk.clone(), self.clients.len());
+        self.add_client(document, profile, version, disk, alone)
     }
 
     /// The lending tab goes: the batch under way is done in part, and given to the next disk whole.
-    pub(super) fn lose_disk(&mut self, at: usize) -> Result<(), String> {
+    fn lose_disk(&mut self, at: usize) -> Result<(), String> {
         let client = &mut self.clients[at];
         if !std::mem::take(&mut client.has_disk) {
             return Ok(());
@@ -160,7 +272,8 @@ impl World {
         if power_cut {
             server.disk.crash();
         }
-        server.primary = new_primary(&mut self.random, self.journal.as_ref());
+        let journal = self.journals[server.document].as_ref();
+        server.primary = new_primary(&mut self.random, server.document, server.version, journal);
         self.tell_server(at, vec![])?;
         for no in self.network.of_server(at) {
             self.cut(no)?;
@@ -168,25 +281,32 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn wipe_server(&mut self) -> Result<(), String> {
+    /// A document's servers lose their files.
+    fn wipe_server(&mut self, document: usize) -> Result<(), String> {
         self.faults.fired(Fault::ServerWipe);
-        self.book.excuse_all();
-        self.count_races();
-        if let Some(journal) = &mut self.journal {
+        let clients = &self.clients;
+        self.book.excuse_all(|client| clients[client].document == document);
+        if let Some(journal) = &mut self.journals[document] {
+            self.faults.raced(journal.races());
             *journal = JournalMemory::new(self.random.bits());
         }
         for at in 0..self.servers.len() {
-            self.servers[at].batches.clear();
-            self.servers[at].disk = DiskMemory::new(self.random.bits());
-            self.restart_server(at, false)?;
+            if self.servers[at].document == document {
+                self.servers[at].batches.clear();
+                self.servers[at].disk = DiskMemory::new(self.random.bits());
+                self.restart_server(at, false)?;
+            }
         }
         Ok(())
     }
 
-    /// The races of the journal that the servers share; it is not used any more.
-    pub(super) fn count_races(&mut self) {
-        if let Some(journal) = &self.journal {
+    /// What only the journals and the book know.
+    pub(super) fn count_what_was_seen(&mut self) {
+        for journal in self.journals.iter().flatten() {
             self.faults.raced(journal.races());
+        }
+        for _ in 0..self.book.threw_at_client() {
+            self.faults.fired(Fault::ThrowAtClient);
         }
     }
 }

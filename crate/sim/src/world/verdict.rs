@@ -1,30 +1,70 @@
 //! What has to hold during a run, and at its end once the faults have stopped.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use offprint_protocol::MutationSeq;
 use offprint_protocol::rpc::Connection;
 
 use super::{Server, World};
-use crate::inspect::{Contents, first_difference, same_rows};
+use crate::inspect::{Contents, digest, first_difference, replayed, same_rows};
 use crate::tab::Tab;
 use crate::workload;
 
 impl World {
-    /// A live query equals the same query run fresh.
+    /// What has to hold at any moment: a live query equals a fresh one, a rebase a fresh replay, and equal positions
+    /// have equal bytes.
     pub(super) fn check_client(&mut self, at: usize) -> Result<(), String> {
         let client = &mut self.clients[at];
-        if !client.status.as_ref().is_some_and(|status| status.ready) {
-            return Ok(());
+        let Some(status) = client.status.as_ref().filter(|status| status.ready) else { return Ok(()) };
+        let is_replaying = status.progress.is_some();
+        same_rows(&mut client.replica, &client.tabs, &workload::queries())?;
+        let document = client.document;
+        let image = client.replica.image();
+        if !is_replaying {
+            self.check_view(at)?;
         }
-        same_rows(&mut client.replica, &client.tabs, &workload::queries())
+        let server = self.random.below(self.servers.len());
+        let server = &mut self.servers[server];
+        let theirs = (server.document, server.primary.image());
+        for (document, image) in [(document, image), theirs] {
+            let Some(image) = image else { continue };
+            let position = image.position();
+            let digest = digest(&image);
+            if *self.seen.entry((document, format!("{position:?}"))).or_insert(digest) != digest {
+                return Err(format!("document {document} has two contents at {position:?}"));
+            }
+        }
+        Ok(())
     }
 
-    pub(super) fn settle(&mut self) -> Result<usize, String> {
-        for steps in 0..400_000 {
+    /// What is visible is what a fresh document would show that replays what is pending.
+    fn check_view(&mut self, at: usize) -> Result<(), String> {
+        let client = &mut self.clients[at];
+        let (Some(image), Some(pending), Some(view)) =
+            (client.replica.image(), client.replica.pending(), client.replica.snapshot())
+        else {
+            return Ok(());
+        };
+        if view.position() != image.position() {
+            return Ok(());
+        }
+        let definition = workload::definition(client.version);
+        let (fresh, failed) =
+            replayed(image, &definition, &pending).map_err(|error| format!("a fresh replay: {error}"))?;
+        if Contents::of(&fresh)? != Contents::of(&view)? {
+            return Err(format!("client {at} shows something else than a fresh replay would"));
+        }
+        for token in failed.into_iter().filter_map(workload::token) {
+            self.book.threw(token);
+        }
+        Ok(())
+    }
+
+    pub(super) fn settle(&mut self) -> Result<(), String> {
+        for steps in 0..600_000 {
             if steps % 64 == 0 {
                 if self.is_settled() {
-                    return Ok(steps);
+                    return Ok(());
                 }
                 self.now += 1_000;
             }
@@ -50,16 +90,19 @@ impl World {
         servers.chain(clients).collect::<Vec<_>>().join("; ")
     }
 
-    pub(super) fn is_settled(&self) -> bool {
-        let end = self.servers[0].primary.position();
+    fn is_settled(&self) -> bool {
+        let first = |document| self.servers.iter().find(|server| server.document == document);
+        let end = |document| first(document).and_then(|server| server.primary.position());
         let is_settled = |server: &Server| {
-            server.batches.is_empty() && server.primary.is_settled() && server.primary.position() == end
+            server.batches.is_empty()
+                && server.primary.is_settled()
+                && server.primary.position() == end(server.document)
         };
         self.servers.iter().all(is_settled)
             && self.clients.iter().all(|client| {
                 client.batches.is_empty()
                     && client.tabs.iter().all(Tab::is_idle)
-                    && client.replica.position() == end
+                    && client.replica.position() == end(client.document)
                     && client
                         .status
                         .as_ref()
@@ -71,38 +114,33 @@ impl World {
         for at in 0..self.clients.len() {
             self.check_client(at)?;
         }
-        let mut images = self.servers.iter_mut().map(|server| server.primary.image());
+        (0..self.plan.documents).try_for_each(|document| self.check_document(document))
+    }
+
+    fn check_document(&mut self, document: usize) -> Result<(), String> {
+        let servers = self.servers.iter_mut().filter(|server| server.document == document);
+        let mut images = servers.map(|server| server.primary.image());
         let image = images.next().flatten().ok_or("the server has no document")?;
         if images.any(|other| other.as_ref() != Some(&image)) {
             return Err("two primaries of one journal differ".into());
         }
         let contents = Contents::read(&image)?;
-        for (at, client) in self.clients.iter_mut().enumerate() {
+        let mut rejections: BTreeMap<usize, Vec<MutationSeq>> = BTreeMap::new();
+        let clients = self.clients.iter_mut().enumerate();
+        for (at, client) in clients.filter(|(_, client)| client.document == document) {
             let copy = client.replica.image().ok_or_else(|| format!("client {at} has no document"))?;
             if let Some(no) = first_difference(&image, &copy) {
                 return Err(format!("client {at} differs from the server in page {no}"));
             }
+            let listed = client.status.iter().flat_map(|status| &status.rejections);
+            rejections.insert(at, listed.map(|rejection| rejection.seq).collect());
         }
-        let model = workload::replay(&contents.log);
-        if model != contents.items {
+        if workload::replay(&contents.log) != contents.items {
             return Err("the items are not those of a serial replay of the log".into());
         }
-        let rejections: Vec<Vec<MutationSeq>> = self
-            .clients
-            .iter()
-            .map(|client| {
-                let status = client.status.as_ref();
-                status
-                    .map(|status| status.rejections.iter().map(|rejection| rejection.seq).collect())
-                    .unwrap_or_default()
-            })
-            .collect();
-        self.book.settle(&contents.log, &rejections)?;
-        let claims: BTreeSet<_> =
-            contents.log.iter().filter(|logged| logged.op == "claim").map(|logged| &logged.key).collect();
-        if claims.len() != contents.claims {
-            return Err(format!("{} claims were logged and {} stand", claims.len(), contents.claims));
+        if workload::claims(&contents.log) != contents.claims {
+            return Err("the claims are not those of a serial replay of the log".into());
         }
-        Ok(())
+        self.book.settle(&contents.log, &rejections)
     }
 }
