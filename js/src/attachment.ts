@@ -42,6 +42,7 @@ const NOT_YET: Status = Object.freeze({
   local: false,
   pending: 0,
   progress: null,
+  download: null,
   connection: "none",
   connectionProblem: null,
   storage: Object.freeze({ kind: "none", durable: false, reason: null, persisted: null, shortage: null }),

@@ -23,6 +23,8 @@ export type CoreInput =
   | { socketOpened: { token: string } }
   | { socketFrame: Uint8Array }
   | { socketClosed: { problem: Problem | null } }
+  | { snapshotBytes: Uint8Array }
+  | "snapshotFailed"
   | "wake";
 
 /** What the core wants done (crate/core, host.rs). */
@@ -32,6 +34,8 @@ export type CoreEffect =
   | "connect"
   | "disconnect"
   | { send: Uint8Array<ArrayBuffer> }
+  | { fetch: { journal: string; lsn: number; size: number } }
+  | "stopFetch"
   | { wake: { at: number } };
 
 /** The document as a state machine in wasm: one at a time. */

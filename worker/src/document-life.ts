@@ -2,6 +2,7 @@ import { Alarm } from "./alarm.ts";
 import { now } from "./clock.ts";
 import type { Core, CoreEffect, CoreInput } from "./core.ts";
 import { DiskLadder } from "./disk-ladder.ts";
+import { Download } from "./download.ts";
 import { documentLock, type HeldLock, holdLock } from "./lock.ts";
 import { problem } from "./problem.ts";
 import type { Hello, TabMessage, ToDisk } from "./rpc.ts";
@@ -32,6 +33,7 @@ export class DocumentLife {
   #core: Core | undefined;
   #disk: DiskLadder | undefined;
   #socket: Socket | undefined;
+  #download: Download | undefined;
   #documentLock: HeldLock | undefined;
   /** What the core has not taken yet. */
   #inputs: CoreInput[] = [];
@@ -97,6 +99,7 @@ export class DocumentLife {
     this.#life.abort();
     this.#alarm.end();
     this.#socket?.close();
+    this.#download?.close();
     this.#disk?.end();
     this.#documentLock?.release();
     this.#core?.stop();
@@ -168,26 +171,41 @@ export class DocumentLife {
   #carryOut(effect: CoreEffect): void {
     if (effect === "connect") this.#connect();
     else if (effect === "disconnect") this.#disconnect();
+    else if (effect === "stopFetch") this.#download?.close();
     else if ("disk" in effect) this.#disk?.give(effect.disk);
     else if ("send" in effect) this.#socket?.send(effect.send);
+    else if ("fetch" in effect) this.#fetch(effect.fetch);
     else if ("wake" in effect) this.#alarm.set(effect.wake.at);
   }
 
   #connect(): void {
     this.#socket?.close();
-    const token = this.#tokens.ask(
-      this.#handlers
-        .tabs()
-        .filter((tab) => tab.hello.auth)
-        .sort(visibleFirst)[0],
-    );
-    this.#socket = new Socket(`${this.hello.server}/sync`, token, {
+    this.#socket = new Socket(`${this.hello.server}/sync`, this.#token(), {
       opened: (token) => this.#put({ socketOpened: { token } }),
       frame: (bytes) => this.#put({ socketFrame: bytes }),
       closed: (why) => {
         this.#socket = undefined;
         this.#put({ socketClosed: { problem: why } });
       },
+    });
+  }
+
+  #token(): Promise<string> {
+    return this.#tokens.ask(
+      this.#handlers
+        .tabs()
+        .filter((tab) => tab.hello.auth)
+        .sort(visibleFirst)[0],
+    );
+  }
+
+  #fetch({ journal, lsn, size }: { journal: string; lsn: number; size: number }): void {
+    const { server, document } = this.hello;
+    const url = `${server?.replace(/^ws/, "http")}/documents/${document}/snapshots/${journal}/${lsn}`;
+    this.#download?.close();
+    this.#download = new Download(url, size, () => this.#token(), {
+      bytes: (bytes) => this.#put({ snapshotBytes: bytes }),
+      failed: () => this.#put("snapshotFailed"),
     });
   }
 

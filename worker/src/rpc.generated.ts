@@ -9,7 +9,7 @@ export type SqlValue = null | number | bigint | string | boolean | Uint8Array;
 /**
  * What went wrong, as a stable word.
  */
-export type Code = "bad_document_id" | "bad_definition" | "definition_mismatch" | "unknown_mutator" | "bad_argument" | "too_large" | "sql" | "constraint" | "forbidden" | "nondeterministic" | "bad_frame" | "bad_state" | "unsupported_version" | "unauthorized" | "sequence_gap" | "history_mismatch" | "diverged" | "dismissed" | "exists" | "bad_file" | "corrupt" | "superseded" | "quota" | "disk" | "storage_cleared" | "pending" | "storage_unavailable" | "blocked" | "closed" | "unreachable" | "limit" | "internal";
+export type Code = "bad_document_id" | "bad_definition" | "definition_mismatch" | "unknown_mutator" | "bad_argument" | "too_large" | "sql" | "constraint" | "forbidden" | "nondeterministic" | "bad_frame" | "bad_state" | "unsupported_version" | "unauthorized" | "sequence_gap" | "history_mismatch" | "diverged" | "dismissed" | "exists" | "bad_file" | "corrupt" | "superseded" | "quota" | "disk" | "storage_cleared" | "pending" | "storage_unavailable" | "blocked" | "closed" | "gone" | "unreachable" | "limit" | "internal";
 
 /**
  * A code and a sentence, as JavaScript sees an error.
@@ -280,6 +280,10 @@ pending: number,
  * what others did is visible.
  */
 progress: Progress | null, 
+/**
+ * How many bytes of the server's document have come, of how many, while it is downloaded as a whole.
+ */
+download: Progress | null, 
 /**
  * The server.
  */

@@ -29,6 +29,7 @@ use crate::rebase::{Rebase, Rebased};
 use crate::record::{PendingMutation, Record};
 use crate::snapshot::Snapshot;
 use crate::sqlite::Database;
+use crate::sync::Changes;
 use crate::timeline::Timeline;
 
 /// What tabs are to be told, in order.
@@ -349,12 +350,7 @@ impl Document {
         self.confirmed.apply_rollup(id, &parts)?;
         self.commit_touched(Touched::All);
         if parts.iter().any(|part| part.from.0 == 0) {
-            // Decided first: the reset writes the ledger and the pending mutations as they are afterwards.
-            let decided = self.decide_in_memory(outcomes, told)?;
-            let pending: Vec<_> = self.timeline.iter().cloned().collect();
-            let ticket = journal.reset(&self.confirmed, &self.ledger, &pending);
-            self.decisions.push_back((ticket, decided));
-            return Ok(());
+            return self.write_replaced(outcomes, journal, told);
         }
         if let Some(last) = parts.last_mut() {
             last.outcomes = outcomes.clone();
@@ -364,6 +360,46 @@ impl Document {
             ticket = journal.append(&Record::Rollup(part))?;
         }
         self.decide(outcomes, ticket, told)?;
+        Ok(())
+    }
+
+    /// Takes a document that was fetched and what the server said on top of it, wholly or not at all; the view is brought
+    /// in line by the next [`Document::settle`].
+    pub(crate) fn apply_snapshot(
+        &mut self,
+        mut image: Image,
+        on_top: Changes,
+        journal: &mut Journal,
+        told: &mut Told,
+    ) -> Result<(), Error> {
+        let outcomes = match on_top {
+            Changes::Commits(CommitBatch { outcomes, commits }) => {
+                commits.iter().try_for_each(|commit| image.apply_commit(commit))?;
+                outcomes
+            }
+            Changes::Rollup { journal, mut parts } => {
+                image.apply_rollup(journal, &parts)?;
+                parts.iter_mut().flat_map(|part| std::mem::take(&mut part.outcomes)).collect()
+            }
+        };
+        let outcomes = self.own(outcomes)?;
+        self.confirmed = image;
+        self.commit_touched(Touched::All);
+        self.write_replaced(outcomes, journal, told)
+    }
+
+    /// The confirmed pages were replaced as a whole: so is the log.
+    fn write_replaced(
+        &mut self,
+        outcomes: Vec<Outcome>,
+        journal: &mut Journal,
+        told: &mut Told,
+    ) -> Result<(), Error> {
+        // Decided first: the reset writes the ledger and the pending mutations as they are afterwards.
+        let decided = self.decide_in_memory(outcomes, told)?;
+        let pending: Vec<_> = self.timeline.iter().cloned().collect();
+        let ticket = journal.reset(&self.confirmed, &self.ledger, &pending);
+        self.decisions.push_back((ticket, decided));
         Ok(())
     }
 

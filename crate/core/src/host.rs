@@ -7,7 +7,7 @@
 
 use offprint_protocol::message::Hello;
 use offprint_protocol::rpc::{Problem, Request, StorageKind, TabEvent};
-use offprint_protocol::{Definition, DocumentId, Error, RequestNo, SessionNo, TabId};
+use offprint_protocol::{Definition, DocumentId, Error, JournalId, Lsn, RequestNo, SessionNo, TabId};
 
 use crate::disk::{DiskAnswer, DiskBatch};
 
@@ -20,6 +20,8 @@ pub struct ReplicaConfig {
     pub definition: Definition,
     /// Whether a server was named.
     pub server: bool,
+    /// Whether the host can fetch snapshots.
+    pub fetches: bool,
     /// Fresh randomness, never used twice.
     pub entropy: [u8; 32],
 }
@@ -82,6 +84,10 @@ pub enum ReplicaInput {
         /// Why, if it is known.
         problem: Option<Problem>,
     },
+    /// Bytes of the snapshot asked for by `Fetch`, in order and without a hole, however often its connection was cut.
+    SnapshotBytes(Vec<u8>),
+    /// The snapshot cannot be had.
+    SnapshotFailed,
     /// The time asked for by `Wake` has come.
     Wake,
 }
@@ -104,6 +110,17 @@ pub enum ReplicaEffect {
     Disconnect,
     /// Send a binary frame.
     Send(Vec<u8>),
+    /// Fetch a snapshot from the server, in place of any other; answered by `SnapshotBytes` and perhaps `SnapshotFailed`.
+    Fetch {
+        /// The history.
+        journal: JournalId,
+        /// Its last commit.
+        lsn: Lsn,
+        /// How many bytes it has.
+        size: u64,
+    },
+    /// Fetch no more; nothing of it is told any more.
+    StopFetch,
     /// Call with `Wake` at this time, or as soon as what is already queued has been handed in if it is past;
     /// replaces the time asked for before.
     Wake {

@@ -39,6 +39,7 @@ mod import;
 mod timeline;
 mod rebase;
 mod sync;
+mod download;
 mod document;
 mod replica;
 mod entry;

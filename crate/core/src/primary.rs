@@ -11,6 +11,7 @@ mod batch;
 mod delivery;
 mod limits;
 mod race;
+mod snapshots;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -38,6 +39,7 @@ use self::adopt::Offer;
 use self::ask::Asks;
 use self::batch::Appending;
 use self::delivery::Delivery;
+use self::snapshots::Snapshots;
 
 /// How many bytes of mutations may wait for the next batch.
 const WAITING: usize = 64 << 20;
@@ -57,6 +59,9 @@ pub struct Primary {
     /// The session that was asked for its own history.
     offer: Option<Offer>,
     asks: Asks,
+    snapshots: Snapshots,
+    /// Milliseconds since 1970.
+    now: u64,
 }
 
 /// What there is once the journal has begun: all of it is durable, but for the overlay.
@@ -117,6 +122,8 @@ impl Primary {
             greeting: VecDeque::new(),
             offer: None,
             asks: Asks::default(),
+            snapshots: Snapshots::default(),
+            now: 0,
         })
     }
 
@@ -134,10 +141,12 @@ impl Primary {
     /// Takes what has come and appends what is to be done to `effects`.
     pub fn handle(
         &mut self,
-        _now: u64,
+        now: u64,
         inputs: impl IntoIterator<Item = PrimaryInput>,
         effects: &mut Vec<PrimaryEffect>,
     ) {
+        self.now = now;
+        self.forget_snapshots();
         if let Err(error) = self.take(inputs, effects).and_then(|()| self.settle(effects)) {
             effects.push(PrimaryEffect::Fail(error));
         }
@@ -305,15 +314,24 @@ impl Primary {
         let pages = open.database.pages();
         let known = |has: &Position| open.tail.contains(has) && pages.image().remembers(has.lsn);
         let has = hello.position.filter(|has| open.tail.reaches(has) || known(has));
+        let journal = open.tail.end().journal;
+        let mut delivery = Delivery::new(has);
         let catch_up = match has {
             Some(has) if open.tail.reaches(&has) => CatchUp::Tail,
             Some(_) => CatchUp::Rollup,
-            None => CatchUp::Reset,
+            None => {
+                drop(pages);
+                match hello.fetches.then(|| self.offer_snapshot()).flatten() {
+                    Some(offer) => {
+                        delivery.wait_for(Position { journal, lsn: offer.lsn, hash: offer.hash });
+                        CatchUp::Snapshot(offer)
+                    }
+                    None => CatchUp::Reset,
+                }
+            }
         };
-        let journal = open.tail.end().journal;
         let welcome = Welcome { version: PROTOCOL_VERSION, journal, marks, catch_up };
         effects.push(PrimaryEffect::Send { session, frame: ServerMessage::Welcome(welcome).to_bytes() });
-        let delivery = Delivery::new(has);
         self.sessions.insert(session, Session { client: hello.client, queued, delivery });
         Ok(())
     }
@@ -337,6 +355,7 @@ impl Primary {
                 return Err(Error::new(Code::BadState, "a session says hello once"));
             }
             ClientMessage::Ping(number) => session.delivery.ping(number),
+            ClientMessage::Fetched(has_it) => session.delivery.fetched(has_it)?,
             ClientMessage::Push(mutations) => {
                 for mutation in mutations {
                     if mutation.seq <= session.queued {

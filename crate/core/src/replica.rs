@@ -1,5 +1,7 @@
 //! A client's copy of a document, as a state machine: tabs ask, the disk answers, the server has the last word.
 
+mod fetches;
+
 use std::collections::{BTreeSet, VecDeque};
 
 use offprint_protocol::message::{Hello, PROTOCOL_VERSION};
@@ -15,7 +17,9 @@ use crate::journal::Recovered;
 use crate::journal::{Journal, JournalConfig, Ticket};
 use crate::mutator::Mutators;
 use crate::snapshot::Snapshot;
-use crate::sync::{Delivery, Sync};
+use crate::sync::{Changes, Delivery, Sync};
+
+use self::fetches::Fetches;
 
 /// After a disk error its batch is tried again, at first and at last so many milliseconds later.
 const DISK_RETRY: (u64, u64) = (1_000, 30_000);
@@ -59,6 +63,7 @@ pub struct Replica {
     inbox: VecDeque<Delivery>,
     /// Whether it waits for room.
     inbox_wants_room: bool,
+    fetches: Fetches,
     told: Option<Status>,
     told_at: u64,
     /// Whether a counter has moved since.
@@ -114,6 +119,7 @@ impl Replica {
             commits_wait_until: None,
             inbox: VecDeque::new(),
             inbox_wants_room: false,
+            fetches: Fetches::default(),
             told: None,
             told_at: 0,
             is_status_due: false,
@@ -257,6 +263,8 @@ impl Replica {
                 self.inbox.clear();
                 self.sync.closed(now, problem);
             }
+            ReplicaInput::SnapshotBytes(bytes) => self.fetches.take(&bytes, &mut self.sync, effects),
+            ReplicaInput::SnapshotFailed => self.fetches.failed(&mut self.sync, effects),
             ReplicaInput::Wake => {
                 self.wake = None;
                 self.is_slice_due = true;
@@ -340,8 +348,8 @@ impl Replica {
         let status = self.status();
         let is_frame_over = now >= self.told_at.saturating_add(FRAME);
         let counters_alone = |before: &Status| {
-            let Status { pending, lsn, progress, .. } = *before;
-            *before == Status { pending, lsn, progress, ..status.clone() }
+            let Status { pending, lsn, progress, download, .. } = *before;
+            *before == Status { pending, lsn, progress, download, ..status.clone() }
         };
         self.is_status_due = match &self.told {
             Some(before) if *before == status => return,
@@ -512,18 +520,25 @@ impl Replica {
             && let Some(delivery) = self.inbox.pop_front()
         {
             let delivered = match delivery {
-                Delivery::Welcome(marks) => {
+                Delivery::Welcome { marks, snapshot } => {
                     document.welcomed(&marks);
+                    if snapshot.is_some() && document.is_whole() {
+                        self.sync.may_push(document.timeline().confirmed());
+                    }
+                    self.fetches.offered(snapshot, &mut self.sync, effects);
                     continue;
                 }
                 Delivery::OfferWanted => {
                     self.sync.offer(document.image().rollup_since(Lsn(0), PART), effects);
                     continue;
                 }
-                Delivery::Commits(batch) => document.apply_commits(batch, &mut self.journal, told),
-                Delivery::Rollup { journal, parts } => {
-                    document.apply_rollup(journal, parts, &mut self.journal, told)
-                }
+                Delivery::Changes(changes) => match (self.fetches.take_whole(), changes) {
+                    (Some(image), on_top) => document.apply_snapshot(image, on_top, &mut self.journal, told),
+                    (None, Changes::Commits(batch)) => document.apply_commits(batch, &mut self.journal, told),
+                    (None, Changes::Rollup { journal, parts }) => {
+                        document.apply_rollup(journal, parts, &mut self.journal, told)
+                    }
+                },
             };
             if let Err(error) = delivered {
                 self.sync.misfit(now, error, effects);
@@ -559,6 +574,7 @@ impl Replica {
             token,
             position,
             local: position.is_some() && document.is_local(),
+            fetches: self.config.fetches,
             confirmed: document.acknowledged(),
         })
     }
@@ -573,6 +589,7 @@ impl Replica {
             local: false,
             pending: 0,
             progress: None,
+            download: self.fetches.progress(),
             connection,
             connection_problem,
             storage: Storage {

@@ -1,6 +1,8 @@
 //! A replica's side of the conversation with its server: connect, greet, catch up, push, notice silence, back off.
 
-use offprint_protocol::message::{CatchUp, ClientMessage, Hello, PROTOCOL_VERSION, ServerMessage, Welcome};
+use offprint_protocol::message::{
+    CatchUp, ClientMessage, Hello, PROTOCOL_VERSION, ServerMessage, SnapshotOffer, Welcome,
+};
 use offprint_protocol::rpc::{Connection, Problem};
 use offprint_protocol::{
     Code, Commit, CommitBatch, Decode, Encode, Error, JournalId, Mark, MutationSeq, Outcome, PagePatch,
@@ -21,10 +23,17 @@ const BACK_OFF: (u64, u64) = (250, 30_000);
 /// Something whole that the server delivered, to be applied in order.
 #[derive(Debug)]
 pub(crate) enum Delivery {
-    /// It has greeted: up to where it has decided this client's mutations.
-    Welcome(Vec<Mark>),
+    /// It has greeted: up to where it has decided this client's mutations, and what is to be fetched.
+    Welcome { marks: Vec<Mark>, snapshot: Option<(JournalId, SnapshotOffer)> },
     /// It wants the history that is here.
     OfferWanted,
+    /// What happened to the document.
+    Changes(Changes),
+}
+
+/// What happened to the document.
+#[derive(Debug)]
+pub(crate) enum Changes {
     /// Commits on top of what is here.
     Commits(CommitBatch),
     /// All parts of a rollup.
@@ -46,12 +55,14 @@ impl Delivery {
         };
         let commit = |one: &Commit| 64 + touched(&one.touched) + pages(&one.pages);
         let bytes = match self {
-            Delivery::Welcome(_) | Delivery::OfferWanted => 0,
-            Delivery::Commits(batch) => {
+            Delivery::Welcome { .. } | Delivery::OfferWanted => 0,
+            Delivery::Changes(Changes::Commits(batch)) => {
                 outcomes(&batch.outcomes) + batch.commits.iter().map(commit).sum::<usize>()
             }
-            Delivery::Rollup { parts, .. } if parts.iter().any(|part| part.from.0 == 0) => 0,
-            Delivery::Rollup { parts, .. } => {
+            Delivery::Changes(Changes::Rollup { parts, .. }) if parts.iter().any(|part| part.from.0 == 0) => {
+                0
+            }
+            Delivery::Changes(Changes::Rollup { parts, .. }) => {
                 parts.iter().map(|part| 128 + outcomes(&part.outcomes) + pages(&part.pages)).sum()
             }
         };
@@ -73,6 +84,8 @@ enum State {
     Greeting,
     /// Welcome came; what it announced has not been applied yet.
     CatchingUp { catch_up: CatchUp },
+    /// A snapshot is being fetched, and mutations are pushed meanwhile.
+    Fetching { sent: MutationSeq },
     /// In step.
     Online { sent: MutationSeq },
 }
@@ -115,7 +128,9 @@ impl Sync {
             State::Off => Connection::None,
             State::Waiting { .. } | State::Paused => Connection::Offline,
             State::Opening if self.attempts > 0 => Connection::Offline,
-            State::Opening | State::Greeting | State::CatchingUp { .. } => Connection::Connecting,
+            State::Opening | State::Greeting | State::CatchingUp { .. } | State::Fetching { .. } => {
+                Connection::Connecting
+            }
             State::Online { .. } => Connection::Online,
         };
         (connection, self.problem.clone())
@@ -196,15 +211,21 @@ impl Sync {
                 self.journal = journal;
                 self.state = State::CatchingUp { catch_up };
                 let wanted = (catch_up == CatchUp::Offer).then_some(Delivery::OfferWanted);
-                Ok([Delivery::Welcome(marks)].into_iter().chain(wanted).collect())
+                let snapshot = match catch_up {
+                    CatchUp::Snapshot(offer) => Some((journal, offer)),
+                    _ => None,
+                };
+                Ok([Delivery::Welcome { marks, snapshot }].into_iter().chain(wanted).collect())
             }
             // What follows the catch-up may come before the catch-up was applied, so both may come from here on.
             (State::CatchingUp { .. } | State::Online { .. }, ServerMessage::Commits(batch))
-                if self.parts.is_empty() =>
+                if self.parts.is_empty() && !self.is_fetching() =>
             {
-                Ok(vec![Delivery::Commits(batch)])
+                Ok(vec![Delivery::Changes(Changes::Commits(batch))])
             }
-            (State::CatchingUp { .. } | State::Online { .. }, ServerMessage::Rollup(part)) => {
+            (State::CatchingUp { .. } | State::Online { .. }, ServerMessage::Rollup(part))
+                if !self.is_fetching() =>
+            {
                 if part.from.0 == 0 && !self.may_reset() {
                     return Err(Error::new(
                         Code::BadState,
@@ -214,9 +235,8 @@ impl Sync {
                 let last = part.last;
                 self.parts.push(part);
                 let journal = self.journal;
-                let whole =
-                    last.then(|| Delivery::Rollup { journal, parts: std::mem::take(&mut self.parts) });
-                Ok(whole.into_iter().collect())
+                let whole = last.then(|| Changes::Rollup { journal, parts: std::mem::take(&mut self.parts) });
+                Ok(whole.map(Delivery::Changes).into_iter().collect())
             }
             _ => Err(Error::new(Code::BadState, "the server sent a message that is not allowed now")),
         }
@@ -236,6 +256,26 @@ impl Sync {
             self.distrust = false;
         }
         caught_up
+    }
+
+    fn is_fetching(&self) -> bool {
+        matches!(self.state, State::CatchingUp { catch_up: CatchUp::Snapshot(_) } | State::Fetching { .. })
+    }
+
+    /// While the snapshot is fetched, what is pending may be pushed.
+    pub(crate) fn may_push(&mut self, confirmed: MutationSeq) {
+        if self.is_fetching() {
+            self.state = State::Fetching { sent: confirmed };
+        }
+    }
+
+    /// Says whether the snapshot is here, if the server waits for that.
+    pub(crate) fn fetched(&mut self, has_it: bool, effects: &mut Vec<ReplicaEffect>) {
+        if self.is_fetching() {
+            let catch_up = if has_it { CatchUp::Rollup } else { CatchUp::Reset };
+            self.state = State::CatchingUp { catch_up };
+            effects.push(ReplicaEffect::Send(ClientMessage::Fetched(has_it).to_bytes()));
+        }
     }
 
     /// Ends the session until [`Sync::connect`].
@@ -264,7 +304,7 @@ impl Sync {
 
     /// Sends what may be sent.
     pub(crate) fn push(&mut self, timeline: &Timeline, effects: &mut Vec<ReplicaEffect>) {
-        let State::Online { sent } = &mut self.state else { return };
+        let (State::Online { sent } | State::Fetching { sent }) = &mut self.state else { return };
         *sent = (*sent).max(timeline.confirmed());
         let mutations = timeline.sendable(*sent, WINDOW);
         if let Some(last) = mutations.last() {
@@ -332,7 +372,7 @@ impl Sync {
     pub(crate) fn tick(&mut self, now: u64, effects: &mut Vec<ReplicaEffect>) {
         match self.state {
             State::Waiting { until } if until <= now => self.connect(effects),
-            State::Online { .. } | State::Greeting | State::CatchingUp { .. } => {
+            State::Online { .. } | State::Greeting | State::CatchingUp { .. } | State::Fetching { .. } => {
                 if now >= self.heard.saturating_add(2 * SILENCE) {
                     let silent = Error::new(Code::Unreachable, "the server has been silent for too long");
                     self.give_up(now, silent.into(), effects);

@@ -38,6 +38,7 @@ impl Setup {
             token: String::new(),
             position: None,
             local: false,
+            fetches: false,
             confirmed: Mark::default(),
         })
     }

@@ -86,6 +86,8 @@ codes! {
     Blocked = "blocked",
     /// The document, tab or hub was closed.
     Closed = "closed",
+    /// What was asked for is not kept any more.
+    Gone = "gone",
     /// The server cannot be reached.
     Unreachable = "unreachable",
     /// A limit of the server was reached.

@@ -3,8 +3,9 @@
 use crate::codec::{Decode, Encode, Reader, Writer, bad};
 use crate::commit::{CommitBatch, Position, Rollup};
 use crate::error::Error;
-use crate::id::{ClientId, ClientSecret, DefinitionHash, DocumentId, JournalId};
+use crate::id::{ClientId, ClientSecret, CommitHash, DefinitionHash, DocumentId, JournalId, Lsn};
 use crate::mutation::{Mark, Mutation};
+use crate::page::{Checksum, MAX_PAGES, PAGE_SIZE};
 
 /// The version of the wire protocol that this build speaks.
 pub const PROTOCOL_VERSION: u16 = 1;
@@ -35,6 +36,8 @@ pub struct Hello {
     pub position: Option<Position>,
     /// Whether the client made that history by itself and no server is known to have taken it over.
     pub local: bool,
+    /// Whether the client can fetch a snapshot over HTTP.
+    pub fetches: bool,
     /// The last of its mutations that it knows to be decided.
     pub confirmed: Mark,
 }
@@ -50,6 +53,8 @@ pub enum ClientMessage {
     Ping(u64),
     /// A part of what the client has, from Lsn 0: the answer to [`CatchUp::Offer`].
     Offer(Rollup),
+    /// The answer to [`CatchUp::Snapshot`]: whether the client has it now, or could not get it.
+    Fetched(bool),
 }
 
 /// What the server will send first.
@@ -63,6 +68,29 @@ pub enum CatchUp {
     Reset,
     /// Nothing before the client has offered its own history, which the document will begin with; then one `Commits`.
     Offer,
+    /// Nothing before the client has said [`ClientMessage::Fetched`]: it is to fetch this over HTTP meanwhile, which replaces
+    /// what it has. What follows is on top of that, or everything if it could not get it.
+    Snapshot(SnapshotOffer),
+}
+
+/// One state of the document, which can be fetched over HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotOffer {
+    /// Its last commit.
+    pub lsn: Lsn,
+    /// That commit's hash.
+    pub hash: CommitHash,
+    /// Its size in pages.
+    pub page_count: u32,
+    /// Its checksum.
+    pub checksum: Checksum,
+}
+
+impl SnapshotOffer {
+    /// Its size in bytes.
+    pub fn size(&self) -> u64 {
+        u64::from(self.page_count) * PAGE_SIZE as u64
+    }
 }
 
 /// The answer to [`Hello`].
@@ -102,7 +130,7 @@ impl Encode for Hello {
     fn encode(&self, out: &mut Writer) {
         out.u16(self.min_version).u16(self.max_version).put(&self.document).put(&self.client);
         out.put(&self.secret).str(&self.definition).put(&self.hash).str(&self.token);
-        out.put(&self.position).u8(u8::from(self.local)).put(&self.confirmed);
+        out.put(&self.position).u8(u8::from(self.local)).u8(u8::from(self.fetches)).put(&self.confirmed);
     }
 }
 
@@ -119,6 +147,7 @@ impl Decode for Hello {
             token: from.get()?,
             position: from.get()?,
             local: from.flag()?,
+            fetches: from.flag()?,
             confirmed: from.get()?,
         })
     }
@@ -131,6 +160,7 @@ impl Encode for ClientMessage {
             ClientMessage::Push(mutations) => out.u8(2).list(mutations),
             ClientMessage::Ping(number) => out.u8(3).varint(*number),
             ClientMessage::Offer(rollup) => out.u8(4).put(rollup),
+            ClientMessage::Fetched(has_it) => out.u8(5).u8(u8::from(*has_it)),
         };
     }
 }
@@ -142,6 +172,7 @@ impl Decode for ClientMessage {
             2 => ClientMessage::Push(from.list()?),
             3 => ClientMessage::Ping(from.varint()?),
             4 => ClientMessage::Offer(from.get()?),
+            5 => ClientMessage::Fetched(from.flag()?),
             _ => return Err(bad("an unknown kind of message")),
         })
     }
@@ -160,30 +191,55 @@ impl ClientMessage {
 
 impl Encode for Welcome {
     fn encode(&self, out: &mut Writer) {
-        let catch_up = match self.catch_up {
-            CatchUp::Tail => 0,
-            CatchUp::Rollup => 1,
-            CatchUp::Reset => 2,
-            CatchUp::Offer => 3,
-        };
-        out.u16(self.version).put(&self.journal).list(&self.marks).u8(catch_up);
+        out.u16(self.version).put(&self.journal).list(&self.marks).put(&self.catch_up);
     }
 }
 
 impl Decode for Welcome {
     fn decode(from: &mut Reader<'_>) -> Result<Self, Error> {
-        Ok(Self {
-            version: from.u16()?,
-            journal: from.get()?,
-            marks: from.list()?,
-            catch_up: match from.u8()? {
-                0 => CatchUp::Tail,
-                1 => CatchUp::Rollup,
-                2 => CatchUp::Reset,
-                3 => CatchUp::Offer,
-                _ => return Err(bad("an unknown kind of catch-up")),
-            },
+        Ok(Self { version: from.u16()?, journal: from.get()?, marks: from.list()?, catch_up: from.get()? })
+    }
+}
+
+impl Encode for CatchUp {
+    fn encode(&self, out: &mut Writer) {
+        match self {
+            CatchUp::Tail => out.u8(0),
+            CatchUp::Rollup => out.u8(1),
+            CatchUp::Reset => out.u8(2),
+            CatchUp::Offer => out.u8(3),
+            CatchUp::Snapshot(offer) => out.u8(4).put(offer),
+        };
+    }
+}
+
+impl Decode for CatchUp {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Error> {
+        Ok(match from.u8()? {
+            0 => CatchUp::Tail,
+            1 => CatchUp::Rollup,
+            2 => CatchUp::Reset,
+            3 => CatchUp::Offer,
+            4 => CatchUp::Snapshot(from.get()?),
+            _ => return Err(bad("an unknown kind of catch-up")),
         })
+    }
+}
+
+impl Encode for SnapshotOffer {
+    fn encode(&self, out: &mut Writer) {
+        out.put(&self.lsn).put(&self.hash).varint(u64::from(self.page_count)).put(&self.checksum);
+    }
+}
+
+impl Decode for SnapshotOffer {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Error> {
+        let offer =
+            Self { lsn: from.get()?, hash: from.get()?, page_count: from.varint32()?, checksum: from.get()? };
+        if offer.page_count > MAX_PAGES {
+            return Err(bad("a page count is out of range"));
+        }
+        Ok(offer)
     }
 }
 

@@ -264,6 +264,8 @@ pub struct Status {
     /// How far the replay of pending mutations has come that is under way, if it takes long: until `ready`, or until
     /// what others did is visible.
     pub progress: Option<Progress>,
+    /// How many bytes of the server's document have come, of how many, while it is downloaded as a whole.
+    pub download: Option<Progress>,
     /// The server.
     pub connection: Connection,
     /// Why the server refused or cannot be reached, if so.

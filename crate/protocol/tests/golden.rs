@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use offprint_protocol::message::{CatchUp, ClientMessage, Hello, ServerMessage, Welcome};
+use offprint_protocol::message::{CatchUp, ClientMessage, Hello, ServerMessage, SnapshotOffer, Welcome};
 use offprint_protocol::page::PatchBytes;
 use offprint_protocol::rpc::{Reply, Request, Select, Status, Storage, StorageKind, TabEvent, TabRequest};
 use offprint_protocol::*;
@@ -144,11 +144,12 @@ fn samples() -> BTreeMap<&'static str, Sample> {
         token: String::new(),
         position: None,
         local: false,
+        fetches: true,
         confirmed: Mark::default(),
     };
     let resume =
         Hello { token: "t0ken".into(), position: Some(position()), confirmed: mark(300), ..hello.clone() };
-    let local = Hello { position: Some(position()), local: true, ..hello.clone() };
+    let local = Hello { position: Some(position()), local: true, fetches: false, ..hello.clone() };
     let value = |name: &str, value: Value| Argument { name: name.into(), value };
     let push = vec![
         Mutation {
@@ -194,6 +195,7 @@ fn samples() -> BTreeMap<&'static str, Sample> {
         pages: vec![PagePatch { no: PageNo(2), crc: page(1).crc(), bytes: PatchBytes::Lz4(from_hex(ONE)) }],
         ..part.clone()
     };
+    let offer = SnapshotOffer { lsn: Lsn(2), hash: position().hash, page_count: 2, checksum: part.checksum };
     let whole = Rollup { outcomes: vec![], ..last.clone() };
     let refused = ServerMessage::Refused { code: "bad_frame".into(), message: "malformed bytes".into() };
     let batch = CommitBatch { outcomes: vec![outcome()], commits: vec![first, second] };
@@ -205,10 +207,12 @@ fn samples() -> BTreeMap<&'static str, Sample> {
         ("client-push", Sample::Client(ClientMessage::Push(push))),
         ("client-ping", Sample::Client(ClientMessage::Ping(300))),
         ("client-offer", Sample::Client(ClientMessage::Offer(whole))),
+        ("client-fetched", Sample::Client(ClientMessage::Fetched(true))),
         ("server-welcome-tail", welcome(CatchUp::Tail)),
         ("server-welcome-rollup", welcome(CatchUp::Rollup)),
         ("server-welcome-reset", welcome(CatchUp::Reset)),
         ("server-welcome-offer", welcome(CatchUp::Offer)),
+        ("server-welcome-snapshot", welcome(CatchUp::Snapshot(offer))),
         ("server-commits", Sample::Server(ServerMessage::Commits(batch))),
         ("server-commits-empty", Sample::Server(ServerMessage::Commits(nothing))),
         ("server-rollup-part", Sample::Server(ServerMessage::Rollup(part))),
@@ -278,9 +282,11 @@ fn the_frames_in_the_document_are_the_golden_ones() {
         assert_eq!(bytes, sample.bytes(), "{name}");
         assert_eq!(&sample.decode_like(&bytes).unwrap(), sample, "{name}");
     }
-    for kind in ["client-hello", "client-push", "client-ping", "server-welcome-tail", "server-commits"]
+    for kind in ["client-hello", "client-push", "client-ping", "client-fetched", "server-commits"]
         .into_iter()
         .chain([
+            "server-welcome-tail",
+            "server-welcome-snapshot",
             "server-rollup-last",
             "server-pong",
             "server-refused",
@@ -323,6 +329,7 @@ fn the_rpc_messages_in_the_document_are_what_this_build_says() {
         local: false,
         pending: 1,
         progress: None,
+        download: None,
         connection: rpc::Connection::Online,
         connection_problem: None,
         storage: Storage {

@@ -79,6 +79,7 @@ impl Room {
             token: String::new(),
             position: None,
             local: false,
+            fetches: false,
             confirmed: Mark::default(),
         };
         let greeted = room.until(PrimaryInput::SessionOpened { session: SESSION, hello }, |message| {

@@ -162,7 +162,12 @@ async fn send_parts(
 }
 
 /// Whether the request may do so much with the document.
-fn admit(app: &App, document: &str, headers: &HeaderMap, needed: Access) -> Result<DocumentId, Error> {
+pub(crate) fn admit(
+    app: &App,
+    document: &str,
+    headers: &HeaderMap,
+    needed: Access,
+) -> Result<DocumentId, Error> {
     app.origins.check(headers.get(header::ORIGIN))?;
     if app.auth.is_none() {
         check_host(headers.get(header::HOST))?;
@@ -198,11 +203,20 @@ async fn body<T: DeserializeOwned>(app: &App, request: Request) -> Result<T, Err
 
 /// The document as it is; reading makes no document.
 async fn snapshot(app: &App, document: DocumentId) -> Result<(Snapshot, Position), Error> {
+    ask_snapshot(app, document, Ask::Snapshot).await
+}
+
+/// The answer to a question for a state of the document, if there is the document.
+pub(crate) async fn ask_snapshot(
+    app: &App,
+    document: DocumentId,
+    ask: Ask,
+) -> Result<(Snapshot, Position), Error> {
     let directory = app.rooms.data().join(FileDisk::directory_name(&document));
     if !tokio::fs::try_exists(directory).await.unwrap_or(false) {
         return Err(Error::new(Code::BadDocumentId, format!("there is no document {document}")));
     }
-    match app.rooms.ask(document, Ask::Snapshot).await? {
+    match app.rooms.ask(document, ask).await? {
         Answer::Snapshot(snapshot) => match snapshot.position() {
             Some(position) => Ok((snapshot, position)),
             None => Err(Error::new(Code::Internal, "the document has no history")),
@@ -220,7 +234,7 @@ fn place_of(position: &Position) -> Map<String, Json> {
     ])
 }
 
-fn respond(app: &App, result: Result<Response, Error>) -> Response {
+pub(crate) fn respond(app: &App, result: Result<Response, Error>) -> Response {
     result.unwrap_or_else(|Error { code, message }| {
         app.rooms.metrics().refused(code);
         tracing::info!(code = code.as_str(), "a request is refused");
@@ -239,6 +253,7 @@ fn status(code: Code) -> StatusCode {
         Code::Forbidden => StatusCode::FORBIDDEN,
         Code::BadDocumentId => StatusCode::NOT_FOUND,
         Code::SequenceGap => StatusCode::CONFLICT,
+        Code::Gone => StatusCode::GONE,
         Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::Limit => StatusCode::TOO_MANY_REQUESTS,
         Code::Blocked | Code::Closed => StatusCode::SERVICE_UNAVAILABLE,

@@ -89,6 +89,7 @@ impl Default for Limits {
 impl Limits {
     pub(crate) fn of_primary(&self) -> PrimaryLimits {
         let pages = u32::try_from(self.document / PAGE_SIZE as u64).unwrap_or(u32::MAX);
-        PrimaryLimits { pages: pages.max(1), arguments: self.mutation, window: self.outbox }
+        let pages = pages.max(1);
+        PrimaryLimits { pages, arguments: self.mutation, window: self.outbox, ..PrimaryLimits::default() }
     }
 }

@@ -56,6 +56,7 @@ mod tests {
             token: String::new(),
             position: None,
             local: false,
+            fetches: false,
             confirmed: Mark::default(),
         }
     }

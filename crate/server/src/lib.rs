@@ -8,9 +8,12 @@
 mod app;
 mod auth;
 mod back_end;
+mod byte_range;
 mod check_definition;
 mod config;
 mod connections;
+mod content_encoding;
+mod cors;
 mod data_lock;
 mod definition_file;
 mod file_disk;
@@ -24,6 +27,7 @@ mod room;
 mod rooms;
 mod server;
 mod session;
+mod snapshots;
 mod start_error;
 mod stored;
 

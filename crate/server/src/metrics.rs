@@ -43,6 +43,16 @@ impl Histogram {
     }
 }
 
+/// How often each code was the reason.
+#[derive(Debug)]
+struct Refusals([Counter; Code::ALL.len()]);
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
 /// What is counted while the server runs.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
@@ -52,7 +62,7 @@ pub(crate) struct Metrics {
     pub(crate) received: Counter,
     pub(crate) sent: Counter,
     pub(crate) flush: Histogram,
-    refusals: [Counter; Code::ALL.len()],
+    refusals: Refusals,
 }
 
 /// What there is at the moment.
@@ -74,7 +84,7 @@ impl Metrics {
     /// Somebody was refused.
     pub(crate) fn refused(&self, code: Code) {
         if let Some(index) = Code::ALL.iter().position(|other| *other == code) {
-            self.refusals[index].add(1);
+            self.refusals.0[index].add(1);
         }
     }
 
@@ -100,7 +110,7 @@ impl Metrics {
             line(&mut out, &format!("offprint_{name}"), counter.get());
         }
         metric(&mut out, "refusals_total", "counter", "Sessions and requests refused, by code.");
-        for (code, counter) in Code::ALL.iter().zip(&self.refusals) {
+        for (code, counter) in Code::ALL.iter().zip(&self.refusals.0) {
             if counter.get() > 0 {
                 line(
                     &mut out,

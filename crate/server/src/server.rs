@@ -28,6 +28,7 @@ use crate::data_lock::DataLock;
 use crate::origin::Origins;
 use crate::rooms::{MakeMachine, Rooms};
 use crate::session;
+use crate::snapshots;
 use crate::start_error::StartError;
 
 /// Asks a server to stop.
@@ -120,7 +121,8 @@ impl Server {
         let patience = app.rooms.limits().hello;
         let health = Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz));
         let watching = health.clone().route("/metrics", get(metrics)).with_state(app.clone());
-        let mut router = health.route("/sync", get(sync)).merge(back_end::routes());
+        let mut router =
+            health.route("/sync", get(sync)).merge(back_end::routes()).merge(snapshots::routes());
         if app.auth.is_none() && watched.is_none() {
             router = router.route("/metrics", get(metrics));
         }

@@ -155,7 +155,7 @@ async fn converse(
 fn changes(message: &ClientMessage) -> bool {
     match message {
         ClientMessage::Push(_) | ClientMessage::Offer(_) => true,
-        ClientMessage::Hello(_) | ClientMessage::Ping(_) => false,
+        ClientMessage::Hello(_) | ClientMessage::Ping(_) | ClientMessage::Fetched(_) => false,
     }
 }
 

@@ -19,7 +19,7 @@ pub enum Fault {
     ServerCrash,
     /// A socket is cut; what was under way is lost.
     Cut,
-    /// A frame is lost inside an open socket.
+    /// A frame is lost inside an open socket, which goes on for a while.
     Drop,
     /// A frame comes twice.
     Duplicate,
@@ -63,11 +63,13 @@ pub enum Fault {
     DefinitionSkew,
     /// A client speaks other versions of the protocol than its server.
     ProtocolSkew,
+    /// A snapshot cannot be fetched, or has wrong bytes.
+    Unfetched,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 28] = [
+    pub const ALL: [Fault; 29] = [
         Fault::ClientCrash,
         Fault::HubCrash,
         Fault::DiskLost,
@@ -96,6 +98,7 @@ impl Fault {
         Fault::ThrowAtClient,
         Fault::DefinitionSkew,
         Fault::ProtocolSkew,
+        Fault::Unfetched,
     ];
 }
 

@@ -26,6 +26,8 @@ pub struct Socket {
     pub slow_until: usize,
     /// Whether the server waits for it to read.
     pub asked: bool,
+    /// Whether a frame was lost, which the transport notices in the end.
+    pub broken: bool,
 }
 
 impl Socket {

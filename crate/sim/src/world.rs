@@ -13,7 +13,7 @@ use offprint_core::host::{PrimaryConfig, ReplicaConfig, ReplicaInput};
 use offprint_core::journal_memory::JournalMemory;
 use offprint_core::{Primary, PrimaryLimits, Replica};
 use offprint_protocol::rpc::Status;
-use offprint_protocol::{DocumentId, SessionNo, TabId};
+use offprint_protocol::{DocumentId, JournalId, Lsn, SessionNo, TabId};
 
 use crate::book::Book;
 use crate::faults::Faults;
@@ -46,6 +46,8 @@ struct Client {
     socket: Option<SessionNo>,
     connecting: bool,
     wake: Option<u64>,
+    /// What its host fetches, and how much of it has come.
+    fetch: Option<(JournalId, Lsn, usize)>,
     status: Option<Status>,
     /// Whether it has no server.
     alone: bool,
@@ -100,6 +102,7 @@ fn new_replica(random: &mut Random, no: usize, version: usize, server: bool) -> 
         document: document(no),
         definition: workload::definition(version),
         server,
+        fetches: random.one_in(2),
         entropy: random.entropy(),
     };
     let mut replica = Replica::new(config).expect("BUG: the workload's definition is good");
@@ -121,7 +124,8 @@ fn new_primary(random: &mut Random, no: usize, version: usize, journal: Option<&
         Some(journal) => Primary::on(Box::new(journal.join()), config),
         None => Primary::new(config),
     };
-    let limits = PrimaryLimits { arguments: ARGUMENTS, window: WINDOW, ..PrimaryLimits::default() };
+    let limits =
+        PrimaryLimits { arguments: ARGUMENTS, window: WINDOW, snapshot_pages: 1, ..PrimaryLimits::default() };
     primary.expect("BUG: the workload's definition is good").limited(limits)
 }
 
@@ -212,6 +216,7 @@ impl World {
             socket: None,
             connecting: false,
             wake: None,
+            fetch: None,
             status: None,
             alone,
             gave_up: false,
@@ -247,7 +252,8 @@ impl World {
             0..40 => self.run_disk(client),
             40..55 => self.run_server(server),
             55..85 => self.move_frame(),
-            85..90 => self.connect(client),
+            85..88 => self.connect(client),
+            88..90 => self.fetch(client),
             90..92 => self.give_up_if_diverged(client),
             92..98 => self.wake(client),
             _ if self.hostile && self.random.one_in(3) => self.fault(client, server),

@@ -12,12 +12,24 @@ use wasm_bindgen::JsValue;
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Effect {
-    Tab { tab: TabId, event: TabEvent },
+    Tab {
+        tab: TabId,
+        event: TabEvent,
+    },
     Disk(Batch),
     Connect,
     Disconnect,
     Send(Bytes),
-    Wake { at: u64 },
+    /// The journal in hexadecimal digits, as in the URL.
+    Fetch {
+        journal: String,
+        lsn: u64,
+        size: u64,
+    },
+    StopFetch,
+    Wake {
+        at: u64,
+    },
 }
 
 #[derive(Serialize)]
@@ -66,6 +78,11 @@ impl From<ReplicaEffect> for Effect {
             ReplicaEffect::Connect => Effect::Connect,
             ReplicaEffect::Disconnect => Effect::Disconnect,
             ReplicaEffect::Send(frame) => Effect::Send(Bytes(frame)),
+            ReplicaEffect::Fetch { journal, lsn, size } => {
+                let journal = journal.0.iter().map(|byte| format!("{byte:02x}")).collect();
+                Effect::Fetch { journal, lsn: lsn.0, size }
+            }
+            ReplicaEffect::StopFetch => Effect::StopFetch,
             ReplicaEffect::Wake { at } => Effect::Wake { at },
         }
     }

@@ -25,6 +25,7 @@ pub(crate) fn config(value: JsValue) -> Result<ReplicaConfig, Error> {
         document: DocumentId::new(&config.document)?,
         definition: config.definition,
         server: config.server,
+        fetches: config.server,
         entropy: config.entropy.0.try_into().map_err(|_| bad("the entropy is not 32 bytes".into()))?,
     })
 }
@@ -43,6 +44,8 @@ enum Input {
     SocketOpened { token: String },
     SocketFrame(Bytes),
     SocketClosed { problem: Option<Problem> },
+    SnapshotBytes(Bytes),
+    SnapshotFailed,
     Wake,
 }
 
@@ -104,6 +107,8 @@ impl From<Input> for ReplicaInput {
             Input::SocketOpened { token } => ReplicaInput::SocketOpened { token },
             Input::SocketFrame(bytes) => ReplicaInput::SocketFrame(bytes.0),
             Input::SocketClosed { problem } => ReplicaInput::SocketClosed { problem },
+            Input::SnapshotBytes(bytes) => ReplicaInput::SnapshotBytes(bytes.0),
+            Input::SnapshotFailed => ReplicaInput::SnapshotFailed,
             Input::Wake => ReplicaInput::Wake,
         }
     }

@@ -22,6 +22,11 @@ impl Document {
         };
     }
 
+    /// Whether what the server knows as ours is: if not, nothing is pushed before [`Document::split`].
+    pub(crate) fn is_whole(&self) -> bool {
+        self.cut.is_none()
+    }
+
     /// The outcomes that are ours, as far as they are; fails with `bad_state` if one is of mutations that we did not make.
     pub(super) fn own(&self, outcomes: Vec<Outcome>) -> Result<Vec<Outcome>, Error> {
         let mut own = Vec::new();

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use offprint_protocol::{
-    Argument, ClientId, ClientKey, ClientSecret, Code, Encode, Error, Mark, Mutation, MutationSeq, Position,
-    Rejection,
+    Argument, ClientId, ClientKey, ClientSecret, Code, Encode, Error, JournalId, Lsn, Mark, Mutation,
+    MutationSeq, Position, Rejection,
 };
 
 use super::{Open, Primary, Queued, WAITING};
@@ -19,6 +19,8 @@ pub struct AskNo(pub u64);
 pub enum Ask {
     /// The document as it is.
     Snapshot,
+    /// The document as it was, which fails with `gone` if that is not kept any more.
+    Kept(JournalId, Lsn),
     /// To run a mutation of a client that the host vouches for. It has no secret: nobody else can be it.
     Mutate {
         /// The client's name.
@@ -106,6 +108,10 @@ impl Primary {
         for (no, ask) in fresh.drain(..) {
             let answer = match &ask {
                 Ask::Snapshot => Ok(Some(Answer::Snapshot(open.database.pages().snapshot()))),
+                Ask::Kept(journal, lsn) => {
+                    let kept = self.snapshots.get(open, (*journal, *lsn), self.now);
+                    kept.map(|snapshot| Some(Answer::Snapshot(snapshot)))
+                }
                 Ask::Mutate { client, seq, at, name, args } => {
                     let (client, key) = host_client(secret.as_ref(), client);
                     let (name, args) = (name.clone(), args.clone());

@@ -5,7 +5,7 @@
 
 use offprint_protocol::message::ServerMessage;
 use offprint_protocol::{
-    ClientId, Commit, CommitBatch, Encode, Lsn, MutationSeq, Outcome, PageNo, Position, Rollup,
+    ClientId, Code, Commit, CommitBatch, Encode, Error, Lsn, MutationSeq, Outcome, PageNo, Position, Rollup,
 };
 
 use super::Primary;
@@ -24,7 +24,9 @@ pub(super) struct Delivery {
     has: Option<Position>,
     /// Of its client's mutations it was told what became of those up to here; nothing before the first message.
     told: Option<MutationSeq>,
-    /// What is under way, to which the rest has to wait.
+    /// The snapshot that it fetches: until it says that it has it, nothing is told but pongs.
+    fetches: Option<Position>,
+    /// What is under way, for which the rest has to wait.
     rollup: Option<Underway>,
     /// A ping that is not answered.
     ping: Option<u64>,
@@ -108,7 +110,21 @@ impl Primary {
 impl Delivery {
     /// That of a session that was welcomed and has this, or nothing that can be built upon.
     pub(super) fn new(has: Option<Position>) -> Self {
-        Self { has, told: None, rollup: None, ping: None, unwritten: 0 }
+        Self { has, told: None, fetches: None, rollup: None, ping: None, unwritten: 0 }
+    }
+
+    /// It is to fetch this, over HTTP.
+    pub(super) fn wait_for(&mut self, snapshot: Position) {
+        self.fetches = Some(snapshot);
+    }
+
+    /// It has what it was to fetch, or could not get it.
+    pub(super) fn fetched(&mut self, has_it: bool) -> Result<(), Error> {
+        let Some(snapshot) = self.fetches.take() else {
+            return Err(Error::new(Code::BadState, "there was nothing to fetch"));
+        };
+        self.has = has_it.then_some(snapshot);
+        Ok(())
     }
 
     /// Little of what was sent still waits.
@@ -131,6 +147,9 @@ impl Delivery {
     ) -> Result<Option<Vec<u8>>, Lost> {
         if let Some(number) = self.ping.take() {
             return Ok(Some(ServerMessage::Pong(number).to_bytes()));
+        }
+        if self.fetches.is_some() {
+            return Ok(None);
         }
         if self.rollup.is_none() && (self.told.is_none() || self.has != Some(durable.tail.end())) {
             let through = durable.ledger.through(client).seq;

@@ -16,11 +16,13 @@ pub struct PrimaryLimits {
     pub arguments: usize,
     /// How many bytes a session is sent before its host is asked whether they were written.
     pub window: usize,
+    /// From so many pages on a document is offered as a snapshot to clients that lack all of it and can fetch one.
+    pub snapshot_pages: u32,
 }
 
 impl Default for PrimaryLimits {
     fn default() -> Self {
-        Self { pages: MAX_PAGES, arguments: MAX_ARGUMENT_BYTES, window: 1 << 20 }
+        Self { pages: MAX_PAGES, arguments: MAX_ARGUMENT_BYTES, window: 1 << 20, snapshot_pages: 64 }
     }
 }
 

@@ -8,11 +8,12 @@ use offprint_core::disk_memory::DiskMemory;
 use offprint_core::host::{
     PrimaryConfig, PrimaryEffect, PrimaryInput, ReplicaConfig, ReplicaEffect, ReplicaInput,
 };
-use offprint_core::{Primary, PrimaryLimits, Replica};
+use offprint_core::{Answer, Ask, AskNo, Primary, PrimaryLimits, Replica};
 use offprint_protocol::message::{ClientMessage, ServerMessage};
 use offprint_protocol::rpc::{Reply, Request, Select, Status, StorageKind, TabEvent};
 use offprint_protocol::{
-    Decode, Definition, DocumentId, MutationSeq, MutatorSource, RequestNo, SessionNo, TabId, Value,
+    Decode, Definition, DocumentId, Error, JournalId, Lsn, MutationSeq, MutatorSource, PageNo, RequestNo,
+    SessionNo, TabId, Value,
 };
 
 pub const TAB: TabId = TabId([7; 16]);
@@ -69,6 +70,8 @@ pub struct Client {
     pub wake: Option<u64>,
     pub events: Vec<TabEvent>,
     pub sent: Vec<ClientMessage>,
+    /// What its host is to fetch.
+    pub fetch: Option<(JournalId, Lsn, u64)>,
     up: VecDeque<(SessionNo, Option<Vec<u8>>)>,
     now: u64,
     entropy: u8,
@@ -87,12 +90,25 @@ pub struct Server {
 }
 
 pub fn config(entropy: u8, definition: Definition, server: bool) -> ReplicaConfig {
-    ReplicaConfig { document: DocumentId::new("doc").unwrap(), definition, server, entropy: [entropy; 32] }
+    let document = DocumentId::new("doc").unwrap();
+    ReplicaConfig { document, definition, server, fetches: false, entropy: [entropy; 32] }
 }
 
 impl Client {
     pub fn new(entropy: u8) -> Self {
         Self::with(entropy, definition(), DiskMemory::new(u64::from(entropy)))
+    }
+
+    /// One whose host can fetch snapshots.
+    pub fn fetching(entropy: u8) -> Self {
+        let mut client = Self::new(entropy);
+        client.replica =
+            Replica::new(ReplicaConfig { fetches: true, ..config(entropy, definition(), true) }).unwrap();
+        client.disk = DiskMemory::new(u64::from(entropy));
+        client.wants_socket = false;
+        client.tell(ReplicaInput::TabHere { tab: TAB });
+        client.tell(ReplicaInput::DiskReady { kind: StorageKind::Opfs, durable: true, reason: None });
+        client
     }
 
     /// A document without a server.
@@ -137,6 +153,7 @@ impl Client {
             wake: None,
             events: Vec::new(),
             sent: Vec::new(),
+            fetch: None,
             up: VecDeque::new(),
             now: 1_000_000_000,
             entropy,
@@ -219,6 +236,8 @@ impl Client {
                         self.sent.push(ClientMessage::from_bytes(&frame).unwrap());
                         self.up.extend(self.socket.map(|session| (session, Some(frame))));
                     }
+                    ReplicaEffect::Fetch { journal, lsn, size } => self.fetch = Some((journal, lsn, size)),
+                    ReplicaEffect::StopFetch => self.fetch = None,
                     ReplicaEffect::Wake { at } => self.wake = Some(at),
                 }
             }
@@ -366,6 +385,15 @@ impl Server {
             Ok(ClientMessage::Hello(hello)) => self.tell(PrimaryInput::SessionOpened { session, hello }),
             _ => self.tell(PrimaryInput::SessionFrame { session, frame }),
         }
+    }
+
+    /// What is kept of a state that was offered.
+    pub fn kept(&mut self, journal: JournalId, lsn: Lsn) -> Result<Vec<u8>, Error> {
+        self.primary.ask(AskNo(1), Ask::Kept(journal, lsn));
+        self.tell_all(vec![]);
+        let (_, answer) = self.primary.answers().pop().unwrap();
+        let Answer::Snapshot(snapshot) = answer? else { panic!("no snapshot") };
+        Ok(snapshot.file_part(PageNo(1), snapshot.page_count()).unwrap())
     }
 
     /// How many bytes wait for a session.

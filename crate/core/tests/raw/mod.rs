@@ -43,6 +43,7 @@ pub fn hello(client: u8) -> Hello {
         token: String::new(),
         position: None,
         local: false,
+        fetches: false,
         confirmed: Mark::default(),
     }
 }

@@ -108,7 +108,13 @@ fn entropy(life: u8) -> [u8; 32] {
 
 fn replica(life: u8) -> Replica {
     let document = DocumentId::new("doc").unwrap();
-    let config = ReplicaConfig { document, definition: definition(), server: true, entropy: entropy(life) };
+    let config = ReplicaConfig {
+        document,
+        definition: definition(),
+        server: true,
+        fetches: false,
+        entropy: entropy(life),
+    };
     Replica::new(config).unwrap()
 }
 
@@ -363,6 +369,7 @@ impl Pair {
                         self.up.push_back(frame);
                     }
                 }
+                ReplicaEffect::Fetch { .. } | ReplicaEffect::StopFetch => panic!("it cannot fetch"),
                 ReplicaEffect::Wake { at } => self.wake = Some(at),
             }
         }

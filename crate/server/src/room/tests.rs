@@ -106,6 +106,7 @@ impl House {
             token: String::new(),
             position: None,
             local: false,
+            fetches: false,
             confirmed: Mark::default(),
         };
         let outbox = Outbox::new(self.rooms.limits().outbox);

@@ -185,6 +185,7 @@ impl Copy {
             token: String::new(),
             position: None,
             local: false,
+            fetches: false,
             confirmed: Mark::default(),
         };
         Self {
@@ -390,7 +391,7 @@ pub(crate) async fn request(
     (status, body)
 }
 
-fn unchunk(mut rest: &[u8]) -> Vec<u8> {
+pub(crate) fn unchunk(mut rest: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     loop {
         let end = rest.windows(2).position(|two| two == b"\r\n").expect("the body is cut off");

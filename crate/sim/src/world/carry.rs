@@ -1,9 +1,10 @@
 //! What everybody wants done, carried out: effects, disk batches, frames on their way.
 
 use offprint_core::host::{PrimaryEffect, PrimaryInput, ReplicaEffect, ReplicaInput};
+use offprint_core::{Answer, Ask, AskNo};
 use offprint_protocol::message::{ClientMessage, ServerMessage};
 use offprint_protocol::rpc::{StorageKind, TabEvent};
-use offprint_protocol::{Code, Decode, Encode, SessionNo};
+use offprint_protocol::{Code, Decode, Encode, PAGE_SIZE, PageNo, SessionNo};
 
 use super::{WINDOW, World, shown};
 use crate::faults::Fault;
@@ -11,8 +12,8 @@ use crate::network::{Network, Socket};
 use crate::tab::News;
 use crate::workload;
 
-/// A welcome or a refusal is sent whatever waits.
-const LAST_WORDS: usize = 1 << 10;
+/// A welcome is sent whatever waits.
+const WELCOME: usize = 1 << 10;
 
 impl World {
     /// Hands inputs to a client's hub and carries the effects out.
@@ -48,6 +49,8 @@ impl World {
                         socket.up.push_back(frame);
                     }
                 }
+                ReplicaEffect::Fetch { journal, lsn, .. } => client.fetch = Some((journal, lsn, 0)),
+                ReplicaEffect::StopFetch => client.fetch = None,
                 // A host waits for so long, whatever the clock does meanwhile.
                 ReplicaEffect::Wake { at } => client.wake = Some(self.now + at.saturating_sub(now)),
             }
@@ -73,7 +76,9 @@ impl World {
             match effect {
                 PrimaryEffect::Send { session, frame } => {
                     if let Some(socket) = self.network.get(session) {
-                        if socket.waiting() > 2 * WINDOW + LAST_WORDS {
+                        let is_last =
+                            matches!(ServerMessage::from_bytes(&frame), Ok(ServerMessage::Refused { .. }));
+                        if !is_last && socket.waiting() > 2 * WINDOW + WELCOME {
                             return Err(format!("{} bytes wait for session {session}", socket.waiting()));
                         }
                         socket.down.push_back(frame);
@@ -165,6 +170,39 @@ impl World {
         self.tell_client(at, vec![ReplicaInput::SocketOpened { token: String::new() }])
     }
 
+    /// Some more of a snapshot arrives over HTTP, or nothing more will.
+    pub(super) fn fetch(&mut self, at: usize) -> Result<(), String> {
+        let Some((journal, lsn, done)) = self.clients[at].fetch else { return Ok(()) };
+        let nodes = self.servers.len() / self.plan.documents;
+        let server = self.clients[at].document * nodes + self.random.below(nodes);
+        self.servers[server].primary.ask(AskNo(lsn.0), Ask::Kept(journal, lsn));
+        self.tell_server(server, vec![])?;
+        let answers = self.servers[server].primary.answers();
+        let kept = match answers.into_iter().find(|(no, _)| *no == AskNo(lsn.0)) {
+            // A server whose disk is busy answers later.
+            None => return Ok(()),
+            Some((_, Ok(Answer::Snapshot(snapshot)))) => snapshot,
+            Some(_) => {
+                self.clients[at].fetch = None;
+                return self.tell_client(at, vec![ReplicaInput::SnapshotFailed]);
+            }
+        };
+        if self.hostile && self.random.one_in(40) {
+            self.faults.fired(Fault::Unfetched);
+            self.clients[at].fetch = None;
+            return self.tell_client(at, vec![ReplicaInput::SnapshotFailed]);
+        }
+        let file = kept.file_part(PageNo(1), kept.page_count()).map_err(|fault| format!("{fault:?}"))?;
+        let end = file.len().min(done + 1 + self.random.below(3 * PAGE_SIZE));
+        let mut bytes = file[done..end].to_vec();
+        if self.hostile && self.random.one_in(100) {
+            self.faults.fired(Fault::Unfetched);
+            bytes[0] ^= 1;
+        }
+        self.clients[at].fetch = (end < file.len()).then_some((journal, lsn, end));
+        self.tell_client(at, vec![ReplicaInput::SnapshotBytes(bytes)])
+    }
+
     pub(super) fn wake(&mut self, at: usize) -> Result<(), String> {
         match self.clients[at].wake.take_if(|at| *at <= self.now) {
             Some(_) => self.tell_client(at, vec![ReplicaInput::Wake]),
@@ -183,6 +221,21 @@ impl World {
         if self.network.is_parted(client, server, self.steps) {
             return Ok(());
         }
+        let Some(socket) = self.network.get(no) else { return Ok(()) };
+        if socket.broken && self.random.one_in(100) {
+            return self.cut(no);
+        }
+        let lost = self.faults.count(Fault::Drop);
+        let moved = self.move_on(no, server, up);
+        if self.faults.count(Fault::Drop) > lost
+            && let Some(socket) = self.network.get(no)
+        {
+            socket.broken = true;
+        }
+        moved
+    }
+
+    fn move_on(&mut self, no: SessionNo, server: usize, up: bool) -> Result<(), String> {
         let Some(socket) = self.network.get(no) else { return Ok(()) };
         if up {
             let (random, faults) = (&mut self.random, &mut self.faults);

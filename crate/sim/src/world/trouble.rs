@@ -204,6 +204,7 @@ impl World {
         client.has_disk = false;
         client.connecting = false;
         client.wake = None;
+        client.fetch = None;
         client.status = None;
         match client.socket.take() {
             Some(socket) => self.close_at_server(socket),
