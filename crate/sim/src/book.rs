@@ -100,11 +100,13 @@ impl Book {
         }
     }
 
-    /// A client's profile is copied.
-    pub fn copied(&mut self, client: usize) {
-        let is_open = |entry: &&mut Entry| !(entry.confirmed || entry.rejected || entry.failed);
-        for entry in self.entries.values_mut().filter(|entry| entry.client == client).filter(is_open) {
-            entry.copies += 1;
+    /// A client's profile is copied, and with it what it has from the profiles that it is a copy of itself.
+    pub fn copied(&mut self, client: usize, origins: &[usize]) {
+        for entry in self.entries.values_mut() {
+            let is_open = !(entry.confirmed || entry.rejected || entry.failed);
+            let is_own = entry.client == client && is_open;
+            let is_inherited = origins.contains(&entry.client) && entry.copies > 0;
+            entry.copies += usize::from(is_own || is_inherited);
         }
     }
 

@@ -34,6 +34,8 @@ struct Client {
     document: usize,
     /// Clients of one profile die together.
     profile: usize,
+    /// Whose files it began with.
+    copy_of: Option<usize>,
     /// Of the definition.
     version: usize,
     /// What its clock shows beyond the time, in milliseconds.
@@ -206,6 +208,7 @@ impl World {
         self.clients.push(Client {
             document,
             profile,
+            copy_of: None,
             version,
             clock: 0,
             replica,

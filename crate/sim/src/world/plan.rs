@@ -34,7 +34,7 @@ impl Plan {
             clients: 1 + (seed % 4) as usize,
             documents: 1 + usize::from(seed.is_multiple_of(3)),
             wipe: seed.is_multiple_of(5),
-            restore: seed % 5 == 1,
+            restore: matches!(seed % 8, 0 | 2 | 3),
             copy: seed.is_multiple_of(7),
             alone: seed.is_multiple_of(6),
             shared: seed % 8 > 4,

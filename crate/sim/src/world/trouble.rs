@@ -242,10 +242,14 @@ impl World {
     fn copy_client(&mut self, at: usize) -> Result<(), String> {
         self.faults.fired(Fault::Copy);
         self.crash_hub(at)?;
-        self.book.copied(at);
+        let origins: Vec<_> =
+            std::iter::successors(self.clients[at].copy_of, |at| self.clients[*at].copy_of).collect();
+        self.book.copied(at, &origins);
         let Client { document, version, alone, ref disk, .. } = self.clients[at];
         let (disk, profile) = (disk.clone(), self.clients.len());
-        self.add_client(document, profile, version, disk, alone)
+        self.add_client(document, profile, version, disk, alone)?;
+        self.clients[profile].copy_of = Some(at);
+        Ok(())
     }
 
     /// The lending tab goes: the batch under way is done in part, and given to the next disk whole.
