@@ -101,7 +101,6 @@ impl Primary {
         let checked = open.check_adopted(self.config.definition.migrations.len());
         open.database.pages().update_image(|ours| *ours = before);
         checked?;
-        self.snapshots.clear();
         open.received(hello.client, hello.secret.key(), hello.confirmed);
         let change = Change::Adopted(image.clone());
         let entry = Entry { clients: open.ledger.clone(), outcomes: Vec::new(), change };

@@ -3,6 +3,8 @@
 //! A session is sent a window of bytes ahead of what its host says was written, and no more. While it is full nothing is
 //! made for it, so what waits for it grows neither with the document nor with what others write.
 
+use std::collections::BTreeSet;
+
 use offprint_protocol::message::ServerMessage;
 use offprint_protocol::{
     ClientId, Code, Commit, CommitBatch, Encode, Error, Lsn, MutationSeq, Outcome, PageNo, Position, Rollup,
@@ -78,7 +80,7 @@ impl Primary {
         let durable = Durable { image: pages.image(), tail: &open.tail, ledger: &open.ledger };
         let window = self.limits.window;
         let mut made = Made::default();
-        let mut lost = Vec::new();
+        let mut lost = BTreeSet::new();
         let mut goes_on = true;
         // One message each at a time, so that those who are sent the same are sent it one after the other.
         while std::mem::take(&mut goes_on) {
@@ -96,7 +98,7 @@ impl Primary {
                         }
                         goes_on = true;
                     }
-                    Err(Lost) => lost.push(session),
+                    Err(Lost) => drop(lost.insert(session)),
                 }
             }
         }

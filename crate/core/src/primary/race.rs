@@ -36,6 +36,7 @@ impl Primary {
             effects.push(PrimaryEffect::Close { session });
         }
         self.ask_again(|_| true);
+        self.snapshots.clear();
         self.asks.secret = Some(start.secret);
         let mut open = Open::new(start)?;
         open.limit(self.limits)?;
