@@ -47,7 +47,7 @@ impl Figure {
         Self { floor: Some(Floor { name: name.into(), rounds }), ..self }
     }
 
-    pub(crate) fn to_reach(self, goal: Goal) -> Self {
+    pub(crate) fn with_goal(self, goal: Goal) -> Self {
         Self { goal: Some(goal), ..self }
     }
 }

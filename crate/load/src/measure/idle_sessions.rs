@@ -46,5 +46,5 @@ pub(super) async fn measure(setup: &Setup, scale: &Scale) -> Result<Figure> {
         session.ping().await?;
     }
     let name = format!("memory of a session, {} of them idle", scale.idle_sessions);
-    Ok(Figure::new(name, "kB", vec![each / 1000.0]).to_reach(Goal::AtMost(20.0)))
+    Ok(Figure::new(name, "kB", vec![each / 1000.0]).with_goal(Goal::AtMost(20.0)))
 }

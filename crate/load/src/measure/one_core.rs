@@ -40,7 +40,7 @@ pub(super) async fn many_documents(setup: &Setup, scale: &Scale) -> Result<Figur
     }
     let name =
         format!("confirmed, one core, {} documents, {} in flight in each", scale.documents, scale.in_flight);
-    Ok(Figure::new(name, "/s", rates).to_reach(Goal::AtLeast(8000.0)))
+    Ok(Figure::new(name, "/s", rates).with_goal(Goal::AtLeast(8000.0)))
 }
 
 /// Confirmed mutations per second of one writer, until all subscribers have everything.
@@ -79,7 +79,7 @@ pub(super) async fn one_document(setup: &Setup, scale: &Scale) -> Result<Figure>
         "confirmed, one core, one document, {} subscribers, {} in flight",
         scale.subscribers, scale.in_flight
     );
-    Ok(Figure::new(name, "/s", rates).to_reach(Goal::AtLeast(2000.0)))
+    Ok(Figure::new(name, "/s", rates).with_goal(Goal::AtLeast(2000.0)))
 }
 
 /// Makes so many mutations, and waits until they are decided; what is decided makes room for the next.

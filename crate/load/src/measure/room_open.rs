@@ -47,10 +47,10 @@ pub(super) async fn measure(setup: &Setup, scale: &Scale) -> Result<[Figure; 3]>
         Figure::new(format!("joining an open room of {size}"), "ms", open),
         Figure::new(format!("opening a room of {size}"), "ms", closed)
             .beside("reading its files", closed_floor)
-            .to_reach(Goal::AtMost(20.0)),
+            .with_goal(Goal::AtMost(20.0)),
         Figure::new("… files not in memory", "ms", evicted)
             .beside("reading its files", evicted_floor)
-            .to_reach(Goal::AtMost(20.0)),
+            .with_goal(Goal::AtMost(20.0)),
     ])
 }
 

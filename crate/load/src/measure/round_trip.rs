@@ -37,5 +37,5 @@ pub(super) async fn measure(setup: &Setup, scale: &Scale) -> Result<[Figure; 1]>
         }
     }
     let figure = Figure::new("confirm round trip", "ms", confirms);
-    Ok([figure.beside("websocket echo of it, appended and flushed", floors).to_reach(Goal::Ratio(3.0))])
+    Ok([figure.beside("websocket echo of it, appended and flushed", floors).with_goal(Goal::Ratio(3.0))])
 }
