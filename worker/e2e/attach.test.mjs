@@ -1,27 +1,15 @@
 // A document that had no server meets a real one: with nothing of its name, or with another history.
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
 import { until } from "../../demo/e2e/lib/poll.mjs";
 import { browserName, Profile } from "../../demo/e2e/lib/profile.mjs";
 import { Server } from "../../demo/e2e/lib/server.mjs";
+import { writeDefinition } from "./lib/definition.mjs";
 import { add, evaluate, notes, open } from "./lib/notes.mjs";
 import { Tabs } from "./lib/tabs.mjs";
-
-/** The definition of lib/site.mjs, as the server wants it. */
-const DEFINITION = {
-  name: "notes",
-  migrations: [
-    "CREATE TABLE note (id TEXT NOT NULL, tab TEXT NOT NULL)",
-    "CREATE TABLE once (id TEXT PRIMARY KEY)",
-  ],
-  mutators: {
-    add: { sql: "INSERT INTO note (id, tab) VALUES (:id, :tab)" },
-    once: { sql: "INSERT INTO once (id) VALUES (:id)" },
-  },
-};
 
 describe(`a document that had no server, in ${browserName}`, () => {
   const folder = mkdtempSync(join(tmpdir(), "offprint-attach-"));
@@ -30,9 +18,7 @@ describe(`a document that had no server, in ${browserName}`, () => {
   let server;
 
   before(async () => {
-    const file = join(folder, "notes.json");
-    writeFileSync(file, JSON.stringify(DEFINITION));
-    server = await new Server(file).start();
+    server = await new Server(writeDefinition(folder)).start();
     tabs = await Tabs.start();
     elsewhere = new Tabs(tabs.served, await new Profile().start());
   });

@@ -6,6 +6,9 @@ export type SocketHandlers = {
   closed: (problem: Problem) => void;
 };
 
+/** A connection that is not open after so many milliseconds is given up; browsers wait for minutes. */
+const PATIENCE = 30_000;
+
 const unreachable = (message: string): Problem => ({ code: "unreachable", message });
 
 /** One connection with the server: opened once, ended once. */
@@ -13,6 +16,7 @@ export class Socket {
   readonly #handlers: SocketHandlers;
   readonly #url: string;
   #socket: WebSocket | undefined;
+  #late: ReturnType<typeof setTimeout> | undefined;
   #ended = false;
 
   /** Connects, and asks for the token meanwhile. */
@@ -34,8 +38,12 @@ export class Socket {
     }
     this.#socket = socket;
     socket.binaryType = "arraybuffer";
+    this.#late = setTimeout(() => this.#end(unreachable(`${this.#url} does not answer`)), PATIENCE);
     const open = new Promise<void>((resolve) => {
-      socket.onopen = () => resolve();
+      socket.onopen = () => {
+        clearTimeout(this.#late);
+        resolve();
+      };
     });
     socket.onmessage = ({ data }: MessageEvent<unknown>) => {
       if (data instanceof ArrayBuffer) this.#handlers.frame(new Uint8Array(data));
@@ -59,6 +67,7 @@ export class Socket {
   /** Ends it; nothing is told of it afterwards. */
   close(): void {
     this.#ended = true;
+    clearTimeout(this.#late);
     if (!this.#socket) return;
     this.#socket.onopen = null;
     this.#socket.onmessage = null;
