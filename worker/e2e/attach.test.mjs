@@ -50,16 +50,15 @@ describe(`a document that had no server, in ${browserName}`, () => {
     await tabs.closeTabs();
   }
 
-  const connection = (page) => evaluate(page, () => window.doc.status.connection);
-
   test("becomes the server's where that has none, with all that was made", async () => {
     const id = tabs.fresh();
     await makeLocal(id);
     const page = await tabs.tab();
     assert.equal(await open(page, id, { server: server.url }), "open");
-    await until("it is online", async () => (await connection(page)) === "online");
-    const status = await evaluate(page, () => window.doc.status);
-    assert.deepEqual([status.local, status.pending], [false, 0]);
+    await until("it is the server's", async () => {
+      const { connection, local, pending } = await evaluate(page, () => window.doc.status);
+      return (connection === "online" && !local && pending === 0) || { not: { connection, local, pending } };
+    });
     await add(page, "with the server", "confirmed");
 
     const other = await elsewhere.tab();

@@ -96,7 +96,7 @@ fn seeds_are_written() {
         };
         let mut life = Life::new(role, 1);
         for (name, steps) in [
-            ("first-opening", vec![Step::Mutate(is_replica, 3), first, Step::Batches(1)]),
+            ("first-opening", vec![Step::Mutate(is_replica, 3), first, Step::Batches(4)]),
             ("base", vec![Step::Settle, Step::Checkpoint, Step::Settle]),
             (
                 "pending",
