@@ -14,6 +14,7 @@ struct Two {
     journal: JournalMemory,
     primaries: [Primary; 2],
     sent: [Vec<(SessionNo, ServerMessage)>; 2],
+    closed: [Vec<SessionNo>; 2],
 }
 
 impl Two {
@@ -22,7 +23,7 @@ impl Two {
         let journal = JournalMemory::new(seed);
         let primary = |entropy| Primary::on(Box::new(journal.join()), config(entropy)).unwrap();
         let primaries = [primary(1), primary(2)];
-        let mut two = Self { journal, primaries, sent: [vec![], vec![]] };
+        let mut two = Self { journal, primaries, sent: [vec![], vec![]], closed: [vec![], vec![]] };
         two.settle();
         two
     }
@@ -35,7 +36,7 @@ impl Two {
                 PrimaryEffect::Send { session, frame } => {
                     self.sent[at].push((session, ServerMessage::from_bytes(&frame).unwrap()));
                 }
-                PrimaryEffect::Close { .. } => {}
+                PrimaryEffect::Close { session } => self.closed[at].push(session),
                 other => panic!("{other:?}"),
             }
         }
@@ -123,8 +124,31 @@ fn what_was_pushed_to_both_is_decided_once() {
         }
         two.tell(0, vec![pushed(1, batch(5..=7))]);
         two.settle();
+        // Where others decided for it, its session was ended, as it may be a copy's.
+        for at in [0, 1] {
+            two.tell(at, vec![opened(1)]);
+            two.settle();
+            two.tell(at, vec![pushed(1, batch(1..=7))]);
+            two.settle();
+        }
         assert_eq!(two.decided_in_all(), 7, "seed {seed}");
         assert_eq!((two.decided(0, 1), two.decided(1, 1)), ((7, vec![]), (7, vec![])), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_session_ends_when_mutations_of_its_name_are_decided_elsewhere() {
+    for seed in 1..=50 {
+        let mut two = Two::new(seed);
+        two.tell(0, vec![opened(1)]);
+        two.tell(1, vec![opened(1)]);
+        two.settle();
+        // Two copies of one profile have used the numbers 1 and 2 for different things.
+        two.tell(0, vec![pushed(1, vec![put(1, "a"), put(2, "b")])]);
+        two.settle();
+        two.tell(1, vec![pushed(1, vec![put(1, "other"), put(2, "other"), put(3, "other")])]);
+        two.settle();
+        assert_eq!((two.closed[1].as_slice(), two.decided_in_all()), (&[SessionNo(1)][..], 2), "seed {seed}");
     }
 }
 
@@ -218,8 +242,12 @@ fn a_primary_that_ends_leaves_its_commit_in_the_journal_or_not_at_all() {
         while two.outcomes(1, 1).is_empty() {
             two.step();
         }
-        two.tell(1, vec![pushed(1, vec![claim(1, "name")])]);
-        two.settle();
+        for _ in 0..2 {
+            two.tell(1, vec![pushed(1, vec![claim(1, "name")])]);
+            two.settle();
+            two.tell(1, vec![opened(1)]);
+            two.settle();
+        }
         assert_eq!(two.decided(1, 1), (1, vec![]), "seed {seed}");
     }
 }

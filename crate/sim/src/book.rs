@@ -117,7 +117,7 @@ impl Book {
         rejections: &BTreeMap<usize, Vec<MutationSeq>>,
     ) -> Result<(), String> {
         let mut count: BTreeMap<&str, usize> = BTreeMap::new();
-        let mut last: BTreeMap<usize, MutationSeq> = BTreeMap::new();
+        let mut last: BTreeMap<usize, (MutationSeq, &str)> = BTreeMap::new();
         for logged in log {
             *count.entry(&logged.token).or_default() += 1;
             let entry = self
@@ -125,11 +125,12 @@ impl Book {
                 .get(&logged.token)
                 .ok_or_else(|| format!("{} came from nowhere", logged.token))?;
             if let Some(seq) = entry.seq.filter(|_| entry.durable && entry.copies == 0) {
-                let last = last.entry(entry.client).or_default();
-                if seq <= *last {
-                    return Err(format!("{} of client {} is out of order", logged.token, entry.client));
+                if let Some((before, other)) = last.insert(entry.client, (seq, &logged.token))
+                    && seq <= before
+                {
+                    let tell = |token: &str| self.tell(token);
+                    return Err(format!("{} came behind {}", tell(&logged.token), tell(other)));
                 }
-                *last = seq;
             }
         }
         for (token, entry) in self.entries.iter().filter(|(_, entry)| rejections.contains_key(&entry.client))

@@ -1,10 +1,8 @@
 //! A journal that others append to as well: what they were first with, and what is made again because of it.
 
-use std::collections::BTreeMap;
+use offprint_protocol::{ClientId, Code, Error};
 
-use offprint_protocol::{ClientId, Code, Error, MutationSeq};
-
-use super::{Greeting, Open, Primary};
+use super::{Greeting, Open, Primary, Session};
 use crate::commit_journal::Start;
 use crate::entry::{Change, Entry};
 use crate::host::PrimaryEffect;
@@ -60,10 +58,6 @@ impl Primary {
         self.ask_again(|client| entry.concerns(client));
         let open = self.open.as_mut().expect("BUG: an entry before the journal has begun");
         let usurped = open.apply(entry)?;
-        let gone_on = open.drop_decided();
-        for session in self.sessions.values_mut() {
-            session.queued = session.queued.max(open.ledger.through(session.client).seq);
-        }
         for client in usurped {
             self.refuse_client(
                 client,
@@ -72,10 +66,13 @@ impl Primary {
                 effects,
             );
         }
-        for client in gone_on {
-            let what = "the client's mutations were decided elsewhere in another order";
-            self.refuse_client(client, Code::SequenceGap, what, effects);
+        // Who says to be the same client may be a copy of it: only its next Hello tells whose mutations those were.
+        if let Some(open) = &mut self.open {
+            open.unqueue(|client| entry.concerns(client));
         }
+        let elsewhere = |session: &Session| entry.concerns(session.client);
+        let gone: Vec<_> = self.sessions.extract_if(.., |_, session| elsewhere(session)).collect();
+        effects.extend(gone.into_iter().map(|(session, _)| PrimaryEffect::Close { session }));
         Ok(())
     }
 
@@ -134,27 +131,6 @@ impl Open {
         self.decide(entry, &image)?;
         self.is_moved = true;
         Ok(usurped)
-    }
-
-    /// Drops what is queued and decided; gives the clients whose other mutations do not follow what was decided.
-    fn drop_decided(&mut self) -> Vec<ClientId> {
-        let mut last: BTreeMap<ClientId, MutationSeq> = BTreeMap::new();
-        let mut gone_on = Vec::new();
-        let Self { queue, ledger, waiting, .. } = self;
-        queue.retain(|queued| {
-            let last = last.entry(queued.client).or_insert_with(|| ledger.through(queued.client).seq);
-            let seq = queued.mutation.seq;
-            if seq == last.next() {
-                *last = seq;
-                return true;
-            }
-            if seq > *last {
-                gone_on.push(queued.client);
-            }
-            *waiting -= queued.size;
-            false
-        });
-        gone_on
     }
 
     /// Drops what is queued for these clients.
