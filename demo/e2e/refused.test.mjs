@@ -105,14 +105,14 @@ test("a change that the server refused is made once more when nothing is in its 
   await theirs.start();
   const late = await world.board(theirs);
   await refusals(late, 1);
-  const { rejections } = await late.status();
+  const rejections = await late.rejections();
   assert.deepEqual([rejections[0].name, rejections[0].args.name], ["addColumn", "Review"]);
   assert.ok(rejections[0].lsn > 0);
 
   // What is in the way here, too, leaves the rejection as it was.
   await late.retryRefused();
   await refusals(late, 2);
-  assert.deepEqual((await late.status()).rejections, rejections);
+  assert.deepEqual(await late.rejections(), rejections);
   await late.reload();
   await refusals(late, 1);
 

@@ -116,7 +116,8 @@ impl From<DiskBatch> for Inspected {
 
 /// A message; bytes are copied out of the module's memory.
 pub(crate) fn to_js(message: &impl Serialize) -> Result<JsValue, JsValue> {
-    // Absent is null, as the generated types say.
-    const SERIALIZER: Serializer = Serializer::new().serialize_missing_as_null(true);
+    // As the generated types say: absent is null, and what has names is an object.
+    const SERIALIZER: Serializer =
+        Serializer::new().serialize_missing_as_null(true).serialize_maps_as_objects(true);
     message.serialize(&SERIALIZER).map_err(JsValue::from)
 }

@@ -112,6 +112,11 @@ export class BoardPage {
     });
   }
 
+  /** What the server refused, in full. */
+  rejections() {
+    return this.page.evaluate(() => window.board.rejections);
+  }
+
   /** Every row of the document. */
   rows() {
     return this.page.evaluate(async () => ({
