@@ -124,13 +124,12 @@ impl Book {
                 .entries
                 .get(&logged.token)
                 .ok_or_else(|| format!("{} came from nowhere", logged.token))?;
-            if let Some(seq) = entry.seq.filter(|_| entry.durable && entry.copies == 0) {
-                if let Some((before, other)) = last.insert(entry.client, (seq, &logged.token))
-                    && seq <= before
-                {
-                    let tell = |token: &str| self.tell(token);
-                    return Err(format!("{} came behind {}", tell(&logged.token), tell(other)));
-                }
+            if let Some(seq) = entry.seq.filter(|_| entry.durable && entry.copies == 0)
+                && let Some((before, other)) = last.insert(entry.client, (seq, &logged.token))
+                && seq <= before
+            {
+                let tell = |token: &str| self.tell(token);
+                return Err(format!("{} came behind {}", tell(&logged.token), tell(other)));
             }
         }
         for (token, entry) in self.entries.iter().filter(|(_, entry)| rejections.contains_key(&entry.client))
