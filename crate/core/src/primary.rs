@@ -291,19 +291,10 @@ impl Primary {
         }
         let key = hello.secret.key();
         if open.ledger.client(hello.client).is_some_and(|known| known.key != key) {
-            return Err(Error::new(Code::Unauthorized, "the client id is known with another secret"));
+            return Err(usurped());
         }
         // A client has one hub: an older session of it is one whose death was not noticed yet.
-        let replaced: Vec<_> = self
-            .sessions
-            .iter()
-            .filter(|(_, other)| other.client == hello.client)
-            .map(|(no, _)| *no)
-            .collect();
-        for old in replaced {
-            self.sessions.remove(&old);
-            effects.push(PrimaryEffect::Close { session: old });
-        }
+        self.close_where(|other| other.client == hello.client, effects);
         if self.ask_for_offer(session, &hello, effects)? {
             return Ok(());
         }
@@ -390,6 +381,12 @@ impl Primary {
         self.open.as_mut().map(|open| open.database.pages().image().clone())
     }
 
+    /// Ends these sessions: their clients come back.
+    fn close_where(&mut self, which: impl Fn(&Session) -> bool, effects: &mut Vec<PrimaryEffect>) {
+        let closed = self.sessions.extract_if(.., |_, session| which(session));
+        effects.extend(closed.map(|(session, _)| PrimaryEffect::Close { session }));
+    }
+
     fn refuse(&mut self, session: SessionNo, error: Error, effects: &mut Vec<PrimaryEffect>) {
         self.sessions.remove(&session);
         self.end_offer(session);
@@ -397,6 +394,11 @@ impl Primary {
         effects.push(PrimaryEffect::Send { session, frame: message.to_bytes() });
         effects.push(PrimaryEffect::Close { session });
     }
+}
+
+/// A client's name belongs to whoever settled its secret.
+fn usurped() -> Error {
+    Error::new(Code::Unauthorized, "the client id is known with another secret")
 }
 
 impl Open {

@@ -107,9 +107,7 @@ impl Primary {
         let ticket = self.journal.append(Lsn(0), &entry)?;
         open.appending = Some(Appending { ticket, entry, image, batch: Vec::new() });
         // Whoever greeted before has the start of another history: they come back.
-        for other in std::mem::take(&mut self.sessions).into_keys() {
-            effects.push(PrimaryEffect::Close { session: other });
-        }
+        self.close_where(|_| true, effects);
         // Once that is durable it is told so, with no commits: it is in step.
         let delivery = Delivery::new(Some(position));
         let session_of = Session { client: hello.client, queued: hello.confirmed.seq, delivery };

@@ -1,8 +1,8 @@
 //! A journal that others append to as well: what they were first with, and what is made again because of it.
 
-use offprint_protocol::{ClientId, Code, Error};
+use offprint_protocol::{ClientId, Error};
 
-use super::{Greeting, Open, Primary, Session};
+use super::{Greeting, Open, Primary, usurped};
 use crate::commit_journal::Start;
 use crate::entry::{Change, Entry};
 use crate::host::PrimaryEffect;
@@ -30,9 +30,8 @@ impl Primary {
         self.take_back(effects);
         // What they have cannot be followed from either: they come back and send again what is undecided.
         let offer = self.offer.take().map(|offer| offer.session);
-        for session in std::mem::take(&mut self.sessions).into_keys().chain(offer) {
-            effects.push(PrimaryEffect::Close { session });
-        }
+        self.close_where(|_| true, effects);
+        effects.extend(offer.map(|session| PrimaryEffect::Close { session }));
         self.ask_again(|_| true);
         self.snapshots.clear();
         self.asks.secret = Some(start.secret);
@@ -57,22 +56,14 @@ impl Primary {
         // Their mutations may have the numbers that ours were given here.
         self.ask_again(|client| entry.concerns(client));
         let open = self.open.as_mut().expect("BUG: an entry before the journal has begun");
-        let usurped = open.apply(entry)?;
-        for client in usurped {
-            self.refuse_client(
-                client,
-                Code::Unauthorized,
-                "the client id is known with another secret",
-                effects,
-            );
+        for client in open.apply(entry)? {
+            self.refuse_usurper(client, effects);
         }
         // Who says to be the same client may be a copy of it: only its next Hello tells whose mutations those were.
         if let Some(open) = &mut self.open {
             open.unqueue(|client| entry.concerns(client));
         }
-        let elsewhere = |session: &Session| entry.concerns(session.client);
-        let gone: Vec<_> = self.sessions.extract_if(.., |_, session| elsewhere(session)).collect();
-        effects.extend(gone.into_iter().map(|(session, _)| PrimaryEffect::Close { session }));
+        self.close_where(|session| entry.concerns(session.client), effects);
         Ok(())
     }
 
@@ -97,17 +88,16 @@ impl Primary {
         }
         if matches!(lost.entry.change, Change::Adopted(_)) {
             // The document has got another history: what that means to the client it hears when it comes back.
-            for session in std::mem::take(&mut self.sessions).into_keys() {
-                effects.push(PrimaryEffect::Close { session });
-            }
+            self.close_where(|_| true, effects);
         }
     }
 
-    fn refuse_client(&mut self, client: ClientId, code: Code, what: &str, effects: &mut Vec<PrimaryEffect>) {
+    /// Another primary knows the client's name with another secret.
+    fn refuse_usurper(&mut self, client: ClientId, effects: &mut Vec<PrimaryEffect>) {
         let sessions = self.sessions.iter().filter(|(_, session)| session.client == client);
         let sessions: Vec<_> = sessions.map(|(no, _)| *no).collect();
         for session in sessions {
-            self.refuse(session, Error::new(code, what), effects);
+            self.refuse(session, usurped(), effects);
         }
         if let Some(open) = &mut self.open {
             open.unqueue(|queued| queued == client);
