@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { until } from "../../e2e/lib/poll.mjs";
 
 /** The one document's hub. */
@@ -36,6 +37,8 @@ export async function hubTurns(browser) {
 /** The bytes of a document's hub: its module's memory, and what its JavaScript holds. */
 export async function hubMemory(browser) {
   const { client } = await hubOf(browser);
+  // Chromium 156 ends a worker whose objects are looked for while its module is still being compiled in the background.
+  await delay(5000);
   const { result: prototype } = await client.send("Runtime.evaluate", {
     expression: "WebAssembly.Memory.prototype",
   });
