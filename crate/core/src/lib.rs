@@ -29,6 +29,7 @@ pub mod pages;
 mod vfs;
 mod statement;
 mod authorizer;
+pub mod budget;
 pub mod sqlite;
 pub mod rows;
 pub mod mutator;

@@ -66,7 +66,7 @@ fn run_script(link: &Link, script: &str, number: usize) -> Result<(), Error> {
     }
     vfs::set_clock(None);
     link.watch.start(Mode::Migration);
-    link.allow_steps(MUTATION_STEPS);
+    link.budget.allow(MUTATION_STEPS);
     let mut batch = Batch::new(&link.sqlite, script);
     while let Some(mut statement) = batch.next().map_err(|problem| link.explain(problem))? {
         if statement.parameter_count() != 0 {
@@ -84,7 +84,7 @@ fn run_script(link: &Link, script: &str, number: usize) -> Result<(), Error> {
 
 fn check_foreign_keys(link: &Link, last: usize) -> Result<(), Error> {
     link.watch.start(Mode::Own);
-    link.allow_steps(u64::MAX);
+    link.budget.allow(u64::MAX);
     let mut statement = link.sqlite.prepare("PRAGMA foreign_key_check").map_err(error)?;
     let mut rows = statement.raw_query();
     match rows.next().map_err(error)? {

@@ -170,7 +170,7 @@ impl Database {
         batch: &[Call<'_>],
         limit: u64,
     ) -> Result<Vec<Ran>, Error> {
-        let mut failed: BTreeMap<usize, Error> = BTreeMap::new();
+        let mut failed = BTreeMap::new();
         loop {
             self.begin()?;
             let ran = match self.run_all(mutators, batch, limit, &mut failed) {
@@ -196,20 +196,25 @@ impl Database {
         mutators: &Mutators,
         batch: &[Call<'_>],
         limit: u64,
-        failed: &mut BTreeMap<usize, Error>,
+        failed: &mut BTreeMap<usize, (Error, u64)>,
     ) -> Result<Vec<Ran>, Error> {
         let mut all = Vec::with_capacity(batch.len());
         let mut left = limit;
         for (index, &(name, args)) in batch.iter().enumerate() {
             let ran = match failed.get(&index) {
-                Some(error) => Ran { result: Err(error.clone()), work: MUTATION_WORK },
-                None => Ran { result: self.run(mutators, name, args), work: self.work() },
+                Some((error, work)) => Ran { result: Err(error.clone()), work: *work },
+                None => {
+                    let result = self.run(mutators, name, args);
+                    // What ran before it has to run once more.
+                    let work = if self.is_lost() { MUTATION_STEPS } else { self.work() };
+                    Ran { result, work }
+                }
             };
             if let Err(error) = &ran.result {
                 if is_fatal(error) {
                     return Err(error.clone());
                 }
-                failed.insert(index, error.clone());
+                failed.insert(index, (error.clone(), ran.work));
             }
             left = left.saturating_sub(ran.work);
             all.push(ran);
@@ -225,7 +230,7 @@ fn run_statements(link: &Link, mutator: &Mutator, args: &[Argument]) -> Result<T
     vfs::forget_last_insert_rowid(&link.sqlite);
     vfs::set_clock(None);
     link.watch.start(Mode::Mutator);
-    link.allow_steps(MUTATION_STEPS);
+    link.budget.allow_in_time(MUTATION_STEPS);
     let mut touched = Touched::none();
     let mut has_written = false;
     for sql in &mutator.statements {

@@ -22,6 +22,7 @@ use offprint_protocol::{
 };
 
 use crate::commit_journal::{CommitJournal, JournalEvent, Start};
+use crate::budget::TimeLimit;
 use crate::file_journal::FileJournal;
 use crate::host::{PrimaryConfig, PrimaryEffect, PrimaryInput};
 use crate::image::Image;
@@ -49,6 +50,7 @@ pub struct Primary {
     limits: PrimaryLimits,
     counts: PrimaryCounts,
     mutators: Mutators,
+    time: Option<TimeLimit>,
     journal: Box<dyn CommitJournal>,
     /// The journal is asked what others appended: until it has told, nothing is greeted or run.
     reading: Option<Ticket>,
@@ -119,6 +121,7 @@ impl Primary {
             reading: None,
             open: None,
             sessions: BTreeMap::new(),
+            time: None,
             greeting: VecDeque::new(),
             offer: None,
             asks: Asks::default(),

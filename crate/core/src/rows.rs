@@ -39,7 +39,7 @@ impl Database {
         let sql = statement.text;
         let link = &self.reader;
         link.watch.start(Mode::Query);
-        link.allow_steps(QUERY_STEPS);
+        link.budget.allow(QUERY_STEPS);
         vfs::set_clock(self.now());
         let (mut prepared, _) = link.prepare(sql)?;
         if !prepared.readonly() {
@@ -133,7 +133,7 @@ fn dependencies(link: &Link, uses: &Uses) -> Result<Touched, Error> {
 
 fn reads_virtual_table(link: &Link, uses: &Uses) -> Result<bool, Error> {
     link.watch.start(Mode::Own);
-    link.allow_steps(u64::MAX);
+    link.budget.allow(u64::MAX);
     let sql = "--\nSELECT lower(name) FROM pragma_table_list WHERE schema = 'main' AND type = 'virtual'";
     let mut statement = link.sqlite.prepare_cached(sql).map_err(error)?;
     let mut rows = statement.raw_query();

@@ -2,7 +2,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use offprint_protocol::{Code, Error, PAGE_SIZE};
@@ -12,6 +11,7 @@ use rusqlite::limits::Limit;
 use rusqlite::{CachedStatement, Connection, ErrorCode, ffi};
 
 use crate::authorizer::{Mode, Uses, Watch, unsteady};
+use crate::budget::{Budget, TimeLimit};
 use crate::pages::{Fault, Pages};
 use crate::vfs::{self, lock};
 
@@ -19,7 +19,7 @@ use crate::vfs::{self, lock};
 pub(crate) const MUTATION_STEPS: u64 = 50_000_000;
 /// Virtual machine instructions that one query may take.
 pub(crate) const QUERY_STEPS: u64 = 500_000_000;
-const STEPS_PER_CHECK: u16 = 10_000;
+const STEPS_PER_CHECK: u16 = 1000;
 /// A row, or a value inside a statement, in bytes.
 const MAX_LENGTH: i32 = 64 << 20;
 const CACHED_STATEMENTS: usize = 256;
@@ -39,7 +39,7 @@ pub(crate) struct Link {
     pub(crate) sqlite: Connection,
     pub(crate) watch: Watch,
     uses: RefCell<HashMap<String, Arc<Uses>>>,
-    steps_left: Arc<AtomicU64>,
+    pub(crate) budget: Arc<Budget>,
     /// What the mutation that ran last took.
     pub(crate) work: Cell<u64>,
 }
@@ -66,6 +66,11 @@ impl Database {
 
     pub(crate) fn now(&self) -> Option<u64> {
         self.now
+    }
+
+    /// Gives each mutation at most so much time (`limit`).
+    pub fn limit_time(&self, limit: TimeLimit) {
+        self.writer.budget.limit_time(limit);
     }
 
     /// Lets the document grow to so many pages and no further; one that is larger already may only shrink.
@@ -158,7 +163,7 @@ impl Database {
     fn schema_hash(&self) -> Result<blake3::Hash, Error> {
         let link = &self.reader;
         link.watch.start(Mode::Own);
-        link.allow_steps(u64::MAX);
+        link.budget.allow(u64::MAX);
         let mut hasher = blake3::Hasher::new();
         let fail = |problem| self.blame_fault(error(problem));
         let sql = "--\nSELECT rootpage || ' ' || name || ' ' || coalesce(sql, '') FROM sqlite_schema";
@@ -202,30 +207,22 @@ impl Link {
         sqlite
             .authorizer(Some(move |context: rusqlite::hooks::AuthContext<'_>| hook.authorize(context)))
             .map_err(error)?;
-        let steps_left = Arc::new(AtomicU64::new(u64::MAX));
-        let left = Arc::clone(&steps_left);
-        let handler = move || {
-            let before = left.load(Ordering::Relaxed);
-            left.store(before.saturating_sub(u64::from(STEPS_PER_CHECK)), Ordering::Relaxed);
-            before < u64::from(STEPS_PER_CHECK)
-        };
+        let budget = Arc::new(Budget::default());
+        budget.allow(u64::MAX);
+        let left = Arc::clone(&budget);
+        let handler = move || left.take(u64::from(STEPS_PER_CHECK));
         sqlite.progress_handler(i32::from(STEPS_PER_CHECK), Some(handler)).map_err(error)?;
         if write {
             refuse_randomness(&sqlite, &watch)?;
         }
         sqlite.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
-        Ok(Self { sqlite, watch, uses: RefCell::default(), steps_left, work: Cell::new(0) })
-    }
-
-    /// Grants the statements that follow this many virtual machine instructions.
-    pub(crate) fn allow_steps(&self, steps: u64) {
-        self.steps_left.store(steps, Ordering::Relaxed);
+        Ok(Self { sqlite, watch, uses: RefCell::default(), budget, work: Cell::new(0) })
     }
 
     /// Runs a statement of our own, in no mode. The comment in front keeps it apart from anybody else's in the cache.
     pub(crate) fn execute(&self, sql: &'static str) -> Result<(), Error> {
         self.watch.start(Mode::Own);
-        self.allow_steps(u64::MAX);
+        self.budget.allow(u64::MAX);
         let mut own = String::with_capacity(32);
         own.push_str("--\n");
         own.push_str(sql);
@@ -354,7 +351,7 @@ pub(crate) fn error(problem: rusqlite::Error) -> Error {
         ErrorCode::AuthorizationForStatementDenied | ErrorCode::ReadOnly => Code::Forbidden,
         ErrorCode::TooBig => Code::TooLarge,
         ErrorCode::OperationInterrupted => {
-            return Error::new(Code::Limit, "the statement takes more steps than one may");
+            return Error::new(Code::Limit, "it takes more steps, or more time, than it may");
         }
         ErrorCode::DiskFull => {
             return Error::new(

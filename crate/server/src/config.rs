@@ -46,6 +46,8 @@ pub struct Limits {
     pub message: usize,
     /// The most bytes of one mutation's arguments, at most [`MAX_ARGUMENT_BYTES`].
     pub mutation: usize,
+    /// The most time that one mutation may take.
+    pub mutation_time: Duration,
     /// The most bytes that a document may grow to.
     pub document: u64,
     /// How many messages a session may send per second before it is slowed down.
@@ -74,6 +76,7 @@ impl Default for Limits {
             inbox: 32 << 20,
             message: MAX_FRAME,
             mutation: MAX_ARGUMENT_BYTES,
+            mutation_time: Duration::from_secs(5),
             document: 512 << 20,
             rate: 2000,
             sessions: 20_000,

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use axum::extract::{State, WebSocketUpgrade};
@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
 use offprint_core::Primary;
+use offprint_core::budget::TimeLimit;
 use offprint_protocol::message::MAX_FRAME;
 use offprint_protocol::{Code, Error};
 use tokio::net::{TcpListener, lookup_host};
@@ -62,7 +63,11 @@ impl Server {
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         check_definition(&config.definition).map_err(StartError::BadDefinition)?;
         let limits = config.limits.of_primary();
-        let make: MakeMachine = Box::new(move |config| Ok(Box::new(Primary::new(config)?.limited(limits))));
+        let started = Instant::now();
+        let time =
+            TimeLimit { clock: Arc::new(move || started.elapsed()), most: config.limits.mutation_time };
+        let make: MakeMachine =
+            Box::new(move |config| Ok(Box::new(Primary::new(config)?.limited(limits).timed(time.clone()))));
         Self::bind_with(config, make).await
     }
 

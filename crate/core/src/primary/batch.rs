@@ -10,10 +10,13 @@ use crate::entry::{Change, Entry};
 use crate::image::Image;
 use crate::journal::Ticket;
 use crate::ledger::Ledger;
-use crate::mutator::Call;
+use crate::mutator::{Call, Ran};
+use crate::sqlite::MUTATION_STEPS;
 
 /// The most mutations, and the most bytes of them, that one commit takes.
 const BATCH: (usize, usize) = (1024, 4 << 20);
+/// The work with which a commit is ended, so that heavy mutations do not keep what was done before them.
+const BATCH_WORK: u64 = MUTATION_STEPS;
 /// How much of a mutator's name, which a client may make up, goes into a rejection, in characters.
 const NAME: usize = 128;
 
@@ -40,14 +43,17 @@ impl Primary {
             bytes <= BATCH.1
         };
         let count = open.queue.iter().take(BATCH.0).take_while(fits).count().max(1);
-        let batch: Vec<_> = open.queue.drain(..count).collect();
+        let mut batch: Vec<_> = open.queue.drain(..count).collect();
         let calls: Vec<Call<'_>> =
             batch.iter().map(|queued| (queued.mutation.name.as_str(), &queued.mutation.args[..])).collect();
-        let results = open.database.run_batch(&self.mutators, &calls)?;
+        let ran = open.database.run_some(&self.mutators, &calls, BATCH_WORK)?;
+        for later in batch.drain(ran.len()..).rev() {
+            open.queue.push_front(later);
+        }
         let mut outcomes: BTreeMap<ClientId, Outcome> = BTreeMap::new();
         let mut touched = Touched::none();
         let lsn = open.database.pages().image().lsn();
-        for (Queued { client, mutation, .. }, result) in batch.iter().zip(results) {
+        for (Queued { client, mutation, .. }, Ran { result, .. }) in batch.iter().zip(ran) {
             let outcome = outcomes.entry(*client).or_insert_with(|| Outcome {
                 client: *client,
                 through: open.ledger.through(*client),

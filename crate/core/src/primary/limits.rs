@@ -5,6 +5,7 @@ use offprint_protocol::page::MAX_PAGES;
 
 use super::batch::Appending;
 use super::{Open, Primary};
+use crate::budget::TimeLimit;
 use crate::mutator::MAX_ARGUMENT_BYTES;
 
 /// What a primary's operator allows. What exceeds it is rejected, mutation by mutation.
@@ -57,6 +58,13 @@ impl Primary {
         self
     }
 
+    /// The same primary, each of whose mutations may take so long (`limit`); the files must not have been read yet.
+    #[must_use]
+    pub fn timed(mut self, limit: TimeLimit) -> Self {
+        self.time = Some(limit);
+        self
+    }
+
     /// What it has done since it was made.
     pub fn counts(&self) -> PrimaryCounts {
         self.counts
@@ -64,7 +72,10 @@ impl Primary {
 }
 
 impl Open {
-    pub(super) fn limit(&mut self, limits: PrimaryLimits) -> Result<(), Error> {
+    pub(super) fn limit(&mut self, limits: PrimaryLimits, time: Option<&TimeLimit>) -> Result<(), Error> {
+        if let Some(time) = time {
+            self.database.limit_time(time.clone());
+        }
         self.database.limit_pages(limits.pages.min(MAX_PAGES))
     }
 }

@@ -36,7 +36,7 @@ impl Primary {
         self.snapshots.clear();
         self.asks.secret = Some(start.secret);
         let mut open = Open::new(start)?;
-        open.limit(self.limits)?;
+        open.limit(self.limits, self.time.as_ref())?;
         self.open = Some(open);
         Ok(())
     }

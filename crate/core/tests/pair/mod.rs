@@ -328,12 +328,16 @@ impl Server {
     }
 
     pub fn limited(entropy: u8, disk: DiskMemory, limits: PrimaryLimits) -> Self {
+        Self::made(entropy, disk, |primary| primary.limited(limits))
+    }
+
+    pub fn made(entropy: u8, disk: DiskMemory, make: impl FnOnce(Primary) -> Primary) -> Self {
         let config = PrimaryConfig {
             document: DocumentId::new("doc").unwrap(),
             definition: definition(),
             entropy: [entropy; 32],
         };
-        let primary = Primary::new(config).unwrap().limited(limits);
+        let primary = make(Primary::new(config).unwrap());
         let (down, closed, slow) = (VecDeque::new(), Vec::new(), BTreeMap::new());
         let mut server = Self { primary, disk, down, closed, slow, entropy, next: 1 };
         server.tell_all(vec![]);
@@ -389,7 +393,12 @@ impl Server {
 
     /// What is kept of a state that was offered.
     pub fn kept(&mut self, journal: JournalId, lsn: Lsn) -> Result<Vec<u8>, Error> {
-        self.primary.ask(AskNo(1), Ask::Kept(journal, lsn));
+        self.file(Ask::Kept(journal, lsn))
+    }
+
+    /// A snapshot, as a SQLite file.
+    pub fn file(&mut self, ask: Ask) -> Result<Vec<u8>, Error> {
+        self.primary.ask(AskNo(1), ask);
         self.tell_all(vec![]);
         let (_, answer) = self.primary.answers().pop().unwrap();
         let Answer::Snapshot(snapshot) = answer? else { panic!("no snapshot") };

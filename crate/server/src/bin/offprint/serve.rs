@@ -63,6 +63,9 @@ struct LimitArguments {
     /// The most bytes of one mutation's arguments; a larger one is rejected with too_large
     #[arg(long, default_value_t = 1_000_000, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_mutation: u32,
+    /// Milliseconds that one mutation may take; one that takes longer is rejected with limit
+    #[arg(long, default_value_t = 5000, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    max_mutation_time: u64,
     /// The most bytes that a document may grow to; a mutation that exceeds it is rejected with limit
     #[arg(long, default_value_t = 512 << 20, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(4096..))]
     max_document: u64,
@@ -92,6 +95,7 @@ impl From<LimitArguments> for Limits {
             hello: Duration::from_secs(arguments.hello_timeout),
             message: arguments.max_message as usize,
             mutation: arguments.max_mutation as usize,
+            mutation_time: Duration::from_millis(arguments.max_mutation_time),
             document: arguments.max_document,
             rate: arguments.max_rate,
             sessions: arguments.max_sessions as usize,
