@@ -36,6 +36,14 @@ pub trait CommitJournal: Send {
     /// What the entries up to the image's Lsn add up to: they are not needed any more. Nothing is being appended.
     fn checkpoint(&mut self, _image: &Image, _ledger: &Ledger) {}
 
+    /// Forgets what it can tell again; whether there is nothing else. Until it is woken it is asked for nothing.
+    fn rest(&mut self) -> bool {
+        false
+    }
+
+    /// Begins anew, with [`JournalEvent::Start`].
+    fn wake(&mut self) {}
+
     /// What a disk shall do for it next.
     fn next_batch(&mut self) -> Option<DiskBatch> {
         None

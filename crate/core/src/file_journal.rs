@@ -89,6 +89,14 @@ impl CommitJournal for FileJournal {
         self.files.checkpoint(image, ledger, &[]);
     }
 
+    fn rest(&mut self) -> bool {
+        self.is_settled()
+    }
+
+    fn wake(&mut self) {
+        self.files.reopen();
+    }
+
     fn next_batch(&mut self) -> Option<DiskBatch> {
         self.files.next_batch()
     }

@@ -239,6 +239,13 @@ impl Journal {
         }
     }
 
+    /// Begins to read the files once more; nothing may be waiting for the disk.
+    pub(crate) fn reopen(&mut self) {
+        assert!(self.is_settled(), "BUG: files are opened anew that are being written");
+        let recovery = Recovery::new(self.config.document.clone(), self.config.role);
+        self.state = State::Opening(Box::new(recovery));
+    }
+
     fn begin(
         &mut self,
         state: (&Image, &Ledger, &[PendingMutation]),

@@ -11,6 +11,7 @@ mod batch;
 mod delivery;
 mod limits;
 mod race;
+mod rest;
 mod snapshots;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,8 +22,8 @@ use offprint_protocol::{
     SessionNo, Touched,
 };
 
-use crate::commit_journal::{CommitJournal, JournalEvent, Start};
 use crate::budget::TimeLimit;
+use crate::commit_journal::{CommitJournal, JournalEvent, Start};
 use crate::file_journal::FileJournal;
 use crate::host::{PrimaryConfig, PrimaryEffect, PrimaryInput};
 use crate::image::Image;
@@ -40,6 +41,7 @@ use self::adopt::Offer;
 use self::ask::Asks;
 use self::batch::Appending;
 use self::delivery::Delivery;
+use self::rest::Rest;
 use self::snapshots::Snapshots;
 
 /// How many bytes of mutations may wait for the next batch.
@@ -48,13 +50,15 @@ const WAITING: usize = 64 << 20;
 pub struct Primary {
     config: PrimaryConfig,
     limits: PrimaryLimits,
+    time: Option<TimeLimit>,
     counts: PrimaryCounts,
     mutators: Mutators,
-    time: Option<TimeLimit>,
     journal: Box<dyn CommitJournal>,
     /// The journal is asked what others appended: until it has told, nothing is greeted or run.
     reading: Option<Ticket>,
     open: Option<Open>,
+    /// The document is not in memory.
+    rest: Option<Rest>,
     sessions: BTreeMap<SessionNo, Session>,
     /// Sessions that said hello while a commit was being appended or the journal was being read.
     greeting: VecDeque<Greeting>,
@@ -64,6 +68,8 @@ pub struct Primary {
     snapshots: Snapshots,
     /// Milliseconds since 1970.
     now: u64,
+    /// When somebody needed the document last.
+    used: u64,
 }
 
 /// What there is once the journal has begun: all of it is durable, but for the overlay.
@@ -115,18 +121,20 @@ impl Primary {
         Ok(Self {
             config,
             limits: PrimaryLimits::default(),
+            time: None,
             counts: PrimaryCounts::default(),
             mutators,
             journal,
             reading: None,
             open: None,
+            rest: None,
             sessions: BTreeMap::new(),
-            time: None,
             greeting: VecDeque::new(),
             offer: None,
             asks: Asks::default(),
             snapshots: Snapshots::default(),
             now: 0,
+            used: 0,
         })
     }
 
@@ -138,7 +146,11 @@ impl Primary {
     /// Whether nothing waits for the journal.
     pub fn is_settled(&self) -> bool {
         let is_settled = |open: &Open| open.appending.is_none() && open.queue.is_empty();
-        self.journal.is_settled() && self.reading.is_none() && self.open.as_ref().is_some_and(is_settled)
+        let is_quiet = match &self.rest {
+            Some(rest) => rest.is_quiet(),
+            None => self.open.as_ref().is_some_and(is_settled),
+        };
+        self.journal.is_settled() && self.reading.is_none() && is_quiet
     }
 
     /// Takes what has come and appends what is to be done to `effects`.
@@ -188,6 +200,7 @@ impl Primary {
 
     /// Goes on as far as the journal allows: tell, greet, run the next batch.
     fn settle(&mut self, effects: &mut Vec<PrimaryEffect>) -> Result<(), Error> {
+        self.wake();
         loop {
             while let Some(event) = self.journal.poll() {
                 self.hear(event, effects)?;
@@ -197,7 +210,10 @@ impl Primary {
                 break;
             }
         }
-        self.deliver(effects);
+        match self.open {
+            Some(_) => self.deliver(effects),
+            None => self.deliver_pongs(effects),
+        }
         if let Some(batch) = self.journal.next_batch() {
             effects.push(PrimaryEffect::Disk(batch));
         }
@@ -282,6 +298,7 @@ impl Primary {
         hello: Hello,
         effects: &mut Vec<PrimaryEffect>,
     ) -> Result<(), Error> {
+        self.used = self.now;
         let open = self.open.as_mut().expect("BUG: greeting before the journal has begun");
         if hello.definition != self.config.definition.name || hello.hash != self.config.definition.hash() {
             return Err(Error::new(
@@ -332,6 +349,18 @@ impl Primary {
 
     fn frame(&mut self, no: SessionNo, frame: &[u8], effects: &mut Vec<PrimaryEffect>) -> Result<(), Error> {
         let message = ClientMessage::from_bytes(frame)?;
+        match (&message, &self.rest) {
+            (ClientMessage::Ping(_), _) | (_, None) => self.message(no, message, effects),
+            (_, Some(_)) => self.say_later(no, message, frame.len()),
+        }
+    }
+
+    fn message(
+        &mut self,
+        no: SessionNo,
+        message: ClientMessage,
+        effects: &mut Vec<PrimaryEffect>,
+    ) -> Result<(), Error> {
         if let ClientMessage::Offer(part) = message {
             return self.take_offer(no, part, effects);
         }
@@ -343,7 +372,6 @@ impl Primary {
                 false => Ok(()),
             };
         };
-        let open = self.open.as_mut().expect("BUG: a session before the journal has begun");
         match message {
             ClientMessage::Hello(_) | ClientMessage::Offer(_) => {
                 return Err(Error::new(Code::BadState, "a session says hello once"));
@@ -351,6 +379,8 @@ impl Primary {
             ClientMessage::Ping(number) => session.delivery.ping(number),
             ClientMessage::Fetched(has_it) => session.delivery.fetched(has_it)?,
             ClientMessage::Push(mutations) => {
+                self.used = self.now;
+                let open = self.open.as_mut().expect("BUG: a push before the journal has begun");
                 for mutation in mutations {
                     if mutation.seq <= session.queued {
                         continue;
@@ -376,10 +406,11 @@ impl Primary {
 
     /// The last commit that is durable.
     pub fn position(&self) -> Option<Position> {
-        self.open.as_ref().map(|open| open.tail.end())
+        let end = self.open.as_ref().map(|open| open.tail.end());
+        end.or_else(|| self.rest.as_ref().map(Rest::position))
     }
 
-    /// The pages at [`Primary::position`], once the journal has begun.
+    /// The pages at [`Primary::position`], if they are in memory.
     pub fn image(&mut self) -> Option<Image> {
         self.open.as_mut().map(|open| open.database.pages().image().clone())
     }

@@ -60,7 +60,7 @@ pub struct Limits {
     pub handshakes: usize,
     /// How many rooms may be open.
     pub rooms: usize,
-    /// How long a room without sessions stays open.
+    /// How long a room without sessions stays open, and one that nobody needs keeps its document in memory.
     pub idle: Duration,
     /// How long a room waits for files that somebody else holds.
     pub lock: Duration,

@@ -59,6 +59,7 @@ pub(crate) struct Metrics {
     commits: Counter,
     mutations: Counter,
     rejections: Counter,
+    rests: Counter,
     pub(crate) received: Counter,
     pub(crate) sent: Counter,
     pub(crate) flush: Histogram,
@@ -79,6 +80,7 @@ impl Metrics {
         self.commits.add(to.commits.saturating_sub(from.commits));
         self.mutations.add(to.mutations.saturating_sub(from.mutations));
         self.rejections.add(to.rejections.saturating_sub(from.rejections));
+        self.rests.add(to.rests.saturating_sub(from.rests));
     }
 
     /// Somebody was refused.
@@ -103,6 +105,7 @@ impl Metrics {
             ("commits_total", "Commits.", &self.commits),
             ("mutations_total", "Mutations decided.", &self.mutations),
             ("rejections_total", "Mutations rejected.", &self.rejections),
+            ("rests_total", "Times that an open document left memory, since nobody needed it.", &self.rests),
             ("received_bytes_total", "Bytes of frames from sessions.", &self.received),
             ("sent_bytes_total", "Bytes of frames to sessions.", &self.sent),
         ] {

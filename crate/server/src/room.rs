@@ -106,6 +106,7 @@ async fn serve(engine: &mut Option<Engine>, number: u64, inbox: &mut Inbox) -> R
     let room = engine.as_ref().ok_or_else(gone)?;
     let (stop, idle) = (room.rooms.stop().clone(), room.rooms.limits().idle);
     let mut idle_at = Instant::now() + idle;
+    let mut rest_at = idle_at;
     loop {
         let room = engine.as_mut().ok_or_else(gone)?;
         let stopping = stop.is_cancelled();
@@ -124,6 +125,7 @@ async fn serve(engine: &mut Option<Engine>, number: u64, inbox: &mut Inbox) -> R
                     }
                     continue;
                 }
+                () = sleep_until(rest_at), if !room.sessions.is_empty() => rest_at = Instant::now() + idle,
             }
         }
         while !stopping
@@ -200,10 +202,14 @@ impl Engine {
     }
 
     /// Lets the machine take the inputs, and does what it wants done up to one batch of disk operations that is more than
-    /// reading; what comes meanwhile is for the next turn.
+    /// reading; what comes meanwhile is for the next turn. With nothing to do it may rest.
     fn turn(&mut self, inputs: Vec<PrimaryInput>) -> Result<(), Error> {
         if !inputs.is_empty() || !self.asked.is_empty() {
             self.handle(inputs)?;
+        } else if self.batch.is_none() {
+            let idle = self.rooms.limits().idle.as_millis();
+            self.machine.rest(now(), u64::try_from(idle).unwrap_or(u64::MAX));
+            self.count();
         }
         while let Some(batch) = self.batch.take() {
             let flushes = batch.ops.iter().any(|op| matches!(op, DiskOp::Flush { .. }));

@@ -33,6 +33,11 @@ pub(crate) trait Machine: Send {
     fn counts(&self) -> PrimaryCounts {
         PrimaryCounts::default()
     }
+
+    /// Lets go of a document that nobody has needed for `idle` milliseconds; whether it is at rest.
+    fn rest(&mut self, _now: u64, _idle: u64) -> bool {
+        false
+    }
 }
 
 impl Machine for Primary {
@@ -50,6 +55,10 @@ impl Machine for Primary {
 
     fn counts(&self) -> PrimaryCounts {
         Primary::counts(self)
+    }
+
+    fn rest(&mut self, now: u64, idle: u64) -> bool {
+        Primary::rest(self, now, idle)
     }
 }
 

@@ -5,9 +5,10 @@
 mod support;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use offprint_server::{Auth, Config, Limits, Server};
-use support::{Copy, Socket, add, definition, get, push, running};
+use support::{Copy, Running, Socket, add, definition, get, push, running};
 use tokio_tungstenite::tungstenite::Message;
 
 async fn value(address: SocketAddr, name: &str) -> f64 {
@@ -30,6 +31,22 @@ async fn health_is_told_over_http_and_unknown_paths_are_not_found() {
     ] {
         assert_eq!(get(server.address, path, "").await.0, expected, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_document_that_nobody_needs_leaves_memory_and_its_sessions_do_not_notice() {
+    let data = tempfile::tempdir().unwrap();
+    let limits = Limits { idle: Duration::from_millis(50), ..Limits::default() };
+    let server = Running::start(data.path(), limits).await;
+    let (mut a, mut b) = (Copy::new("a", 1), Copy::new("a", 2));
+    let (mut of_a, mut of_b) = (a.connect(server.address).await, b.connect(server.address).await);
+    for round in 1..=3 {
+        while value(server.address, "offprint_rests_total").await < f64::from(round) {}
+        of_a.send(&push([add(u64::try_from(round).unwrap(), "one")])).await;
+        a.until(&mut of_a, u64::try_from(round).unwrap()).await;
+        b.until_equal(&mut of_b, &a).await;
+    }
+    assert_eq!(value(server.address, "offprint_rooms").await, 1.0);
 }
 
 #[tokio::test]

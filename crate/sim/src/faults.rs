@@ -65,11 +65,13 @@ pub enum Fault {
     ProtocolSkew,
     /// A snapshot cannot be fetched, or has wrong bytes.
     Unfetched,
+    /// A server lets go of a document that nobody needs.
+    Rest,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 29] = [
+    pub const ALL: [Fault; 30] = [
         Fault::ClientCrash,
         Fault::HubCrash,
         Fault::DiskLost,
@@ -99,6 +101,7 @@ impl Fault {
         Fault::DefinitionSkew,
         Fault::ProtocolSkew,
         Fault::Unfetched,
+        Fault::Rest,
     ];
 }
 

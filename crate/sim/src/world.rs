@@ -11,7 +11,7 @@ use offprint_core::disk::DiskBatch;
 use offprint_core::disk_memory::DiskMemory;
 use offprint_core::host::{PrimaryConfig, ReplicaConfig, ReplicaInput};
 use offprint_core::journal_memory::JournalMemory;
-use offprint_core::{Primary, PrimaryLimits, Replica};
+use offprint_core::{Image, Primary, PrimaryLimits, Replica};
 use offprint_protocol::rpc::Status;
 use offprint_protocol::{DocumentId, JournalId, Lsn, SessionNo, TabId};
 
@@ -69,6 +69,17 @@ struct Server {
     backup: Option<(DiskMemory, Vec<Logged>)>,
     /// Its disk does nothing until this step.
     stalled: usize,
+    /// The document that it let go of last.
+    rested: Option<Image>,
+}
+
+impl Server {
+    /// The document, also while the primary rests.
+    fn image(&mut self) -> Option<Image> {
+        let position = self.primary.position();
+        let rested = self.rested.clone().filter(|image| image.position() == position);
+        self.primary.image().or(rested)
+    }
 }
 
 /// The world of one run.
@@ -178,7 +189,17 @@ impl World {
                 let disk = DiskMemory::new(self.random.bits());
                 let (batches, backup) = (VecDeque::new(), None);
                 let clock = 0;
-                let server = Server { document, version, clock, primary, disk, batches, backup, stalled: 0 };
+                let server = Server {
+                    document,
+                    version,
+                    clock,
+                    primary,
+                    disk,
+                    batches,
+                    backup,
+                    stalled: 0,
+                    rested: None,
+                };
                 self.servers.push(server);
             }
             self.journals.push(journal);

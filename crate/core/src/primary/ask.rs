@@ -82,9 +82,17 @@ struct Waiting {
     seq: MutationSeq,
 }
 
+impl Asks {
+    /// Whether nobody waits for an answer.
+    pub(super) fn is_empty(&self) -> bool {
+        self.fresh.is_empty() && self.waiting.is_empty()
+    }
+}
+
 impl Primary {
     /// Asks; the answer is among [`Primary::answers`] after some later [`Primary::handle`].
     pub fn ask(&mut self, no: AskNo, ask: Ask) {
+        self.used = self.now;
         self.asks.fresh.push_back((no, ask));
     }
 

@@ -139,6 +139,16 @@ impl Delivery {
         self.ping = Some(number);
     }
 
+    /// The pong that is owed.
+    pub(super) fn pong(&mut self) -> Option<Vec<u8>> {
+        self.ping.take().map(|number| ServerMessage::Pong(number).to_bytes())
+    }
+
+    /// Whether it was sent everything up to `end`, and nothing is under way.
+    pub(super) fn is_in_step(&self, end: Position) -> bool {
+        self.has == Some(end) && self.told.is_some() && self.fetches.is_none() && self.rollup.is_none()
+    }
+
     /// The next message, if there is one.
     fn next(
         &mut self,
@@ -147,8 +157,8 @@ impl Delivery {
         part: usize,
         made: &mut Made,
     ) -> Result<Option<Vec<u8>>, Lost> {
-        if let Some(number) = self.ping.take() {
-            return Ok(Some(ServerMessage::Pong(number).to_bytes()));
+        if let Some(pong) = self.pong() {
+            return Ok(Some(pong));
         }
         if self.fetches.is_some() {
             return Ok(None);

@@ -38,6 +38,8 @@ pub struct PrimaryCounts {
     pub rejections: u64,
     /// Commits that had to be made again, because another primary was first.
     pub lost_races: u64,
+    /// How often it let go of the document because nobody needed it.
+    pub rests: u64,
 }
 
 impl PrimaryCounts {

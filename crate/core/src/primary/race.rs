@@ -28,16 +28,25 @@ impl Primary {
     /// Begins, or begins anew where what others appended cannot be followed one by one.
     pub(super) fn begin(&mut self, start: Start, effects: &mut Vec<PrimaryEffect>) -> Result<(), Error> {
         self.take_back(effects);
-        // What they have cannot be followed from either: they come back and send again what is undecided.
-        let offer = self.offer.take().map(|offer| offer.session);
-        self.close_where(|_| true, effects);
-        effects.extend(offer.map(|session| PrimaryEffect::Close { session }));
+        let rest = self.end_rest(&start);
+        if rest.is_none() {
+            // What they have cannot be followed from either: they come back and send again what is undecided.
+            let offer = self.offer.take().map(|offer| offer.session);
+            self.close_where(|_| true, effects);
+            effects.extend(offer.map(|session| PrimaryEffect::Close { session }));
+        }
         self.ask_again(|_| true);
         self.snapshots.clear();
         self.asks.secret = Some(start.secret);
         let mut open = Open::new(start)?;
+        if let Some(rest) = &rest {
+            open.take_up(rest);
+        }
         open.limit(self.limits, self.time.as_ref())?;
         self.open = Some(open);
+        if let Some(rest) = rest {
+            self.catch_up(rest, effects);
+        }
         Ok(())
     }
 

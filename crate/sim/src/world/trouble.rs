@@ -13,7 +13,7 @@ use crate::workload;
 
 impl World {
     pub(super) fn fault(&mut self, at: usize, server: usize) -> Result<(), String> {
-        match self.random.below(24) {
+        match self.random.below(26) {
             0..2 => self.crash_profile(self.clients[at].profile),
             2..5 => self.crash_hub(at),
             5..7 => self.lose_disk(at),
@@ -62,6 +62,10 @@ impl World {
                 }
                 Ok(())
             }
+            22..24 => {
+                self.rest(server);
+                Ok(())
+            }
             _ => match self.network.all().first() {
                 Some(&no) => {
                     self.faults.fired(Fault::Cut);
@@ -94,6 +98,15 @@ impl World {
             self.attach(at)?;
         }
         Ok(())
+    }
+
+    fn rest(&mut self, at: usize) {
+        let server = &mut self.servers[at];
+        let image = server.primary.image();
+        if image.is_some() && server.primary.rest(u64::MAX, 0) {
+            self.faults.fired(Fault::Rest);
+            server.rested = image;
+        }
     }
 
     /// The hub is replaced by one with the newest definition.
@@ -132,7 +145,7 @@ impl World {
         if is_shared || server.backup.is_some() {
             return Ok(());
         }
-        let log = server.primary.image().map(|image| Contents::read(&image)).transpose()?;
+        let log = server.image().map(|image| Contents::read(&image)).transpose()?;
         server.backup = log.map(|contents| (server.disk.clone(), contents.log));
         Ok(())
     }
@@ -142,7 +155,7 @@ impl World {
         let server = &mut self.servers[at];
         let Some((disk, kept)) = server.backup.take() else { return Ok(()) };
         self.faults.fired(Fault::Restore);
-        let had = server.primary.image().map(|image| Contents::read(&image)).transpose()?.unwrap_or_default();
+        let had = server.image().map(|image| Contents::read(&image)).transpose()?.unwrap_or_default();
         let document = server.document;
         server.batches.clear();
         server.disk = disk;

@@ -25,7 +25,7 @@ impl World {
         }
         let server = self.random.below(self.servers.len());
         let server = &mut self.servers[server];
-        let theirs = (server.document, server.primary.image());
+        let theirs = (server.document, server.image());
         for (document, image) in [(document, image), theirs] {
             let Some(image) = image else { continue };
             let position = image.position();
@@ -119,7 +119,7 @@ impl World {
 
     fn check_document(&mut self, document: usize) -> Result<(), String> {
         let servers = self.servers.iter_mut().filter(|server| server.document == document);
-        let mut images = servers.map(|server| server.primary.image());
+        let mut images = servers.map(Server::image);
         let image = images.next().flatten().ok_or("the server has no document")?;
         if images.any(|other| other.as_ref() != Some(&image)) {
             return Err("two primaries of one journal differ".into());

@@ -84,7 +84,7 @@ struct LimitArguments {
     /// The most documents that are open at once
     #[arg(long, default_value_t = 4096, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     max_open: u32,
-    /// Seconds after which a document without sessions is closed
+    /// Seconds after which a document without sessions is closed, and one that nobody writes to or joins leaves memory
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     idle: u64,
 }
