@@ -153,9 +153,11 @@ impl World {
     /// A server's files are replaced by the copy, and what came since is lost; but not what clients still have pending.
     fn restore_server(&mut self, at: usize) -> Result<(), String> {
         let server = &mut self.servers[at];
+        // Before its files are read nobody can say what is lost with them.
+        let Some(image) = server.image() else { return Ok(()) };
         let Some((disk, kept)) = server.backup.take() else { return Ok(()) };
         self.faults.fired(Fault::Restore);
-        let had = server.image().map(|image| Contents::read(&image)).transpose()?.unwrap_or_default();
+        let had = Contents::read(&image)?;
         let document = server.document;
         server.batches.clear();
         server.disk = disk;
