@@ -321,7 +321,8 @@ impl Primary {
         let open = self.open.as_mut().expect("BUG: greeting before the journal has begun");
         let through = open.received(hello.client, key, hello.confirmed);
         let marks = open.ledger.client(hello.client).map_or_else(Vec::new, |known| known.marks.clone());
-        let queued = open.queued(hello.client).unwrap_or(through);
+        // It sends again what is undecided. Until its marks are compared it may be a copy of who sent that before.
+        open.unqueue(|client| client == hello.client);
         let pages = open.database.pages();
         let known = |has: &Position| open.tail.contains(has) && pages.image().remembers(has.lsn);
         let has = hello.position.filter(|has| open.tail.reaches(has) || known(has));
@@ -343,7 +344,7 @@ impl Primary {
         };
         let welcome = Welcome { version: PROTOCOL_VERSION, journal, marks, catch_up };
         effects.push(PrimaryEffect::Send { session, frame: ServerMessage::Welcome(welcome).to_bytes() });
-        self.sessions.insert(session, Session { client: hello.client, queued, delivery });
+        self.sessions.insert(session, Session { client: hello.client, queued: through, delivery });
         Ok(())
     }
 

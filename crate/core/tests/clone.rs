@@ -2,6 +2,7 @@
 
 mod pair;
 
+use offprint_core::host::ReplicaInput;
 use offprint_protocol::message::ClientMessage;
 use offprint_protocol::rpc::Connection;
 use pair::*;
@@ -75,6 +76,36 @@ fn what_both_copies_had_pending_is_decided_once() {
     sync_all(&mut server, &mut [&mut one, &mut two]);
     assert_eq!(one.rows(&names()), two.rows(&names()));
     assert_eq!(server.primary.image(), two.replica.image());
+}
+
+#[test]
+fn what_one_copy_has_queued_is_not_taken_for_the_others() {
+    let mut server = Server::new(1);
+    let mut one = Client::new(2);
+    sync(&mut server, &mut [&mut one]);
+    one.ask(add("shared"));
+    sync(&mut server, &mut [&mut one]);
+    cut(&mut server, &mut one);
+    let mut two = one.copied(50);
+    let mut one = one.reopen();
+    sync(&mut server, &mut [&mut one]);
+    // Both get there before anything is decided: a mutation of one, and the hello of the other.
+    one.ask(add("of one"));
+    two.tell(ReplicaInput::Wake);
+    two.socket = Some(server.session());
+    two.tell(ReplicaInput::SocketOpened { token: String::new() });
+    push_at_once(&mut server, &mut [&mut one, &mut two]);
+    two.ask(add("of two"));
+    two.ask(add("of two, too"));
+    // It pushes as soon as it has read that it is in step.
+    server.slow.insert(two.socket.unwrap(), false);
+    server.read_one(&mut two);
+    server.read_one(&mut two);
+    push(&mut server, &mut [&mut two]);
+    sync_all(&mut server, &mut [&mut one, &mut two]);
+    assert_eq!((one.status().pending, two.status().pending), (0, 0));
+    assert_eq!((one.status().rejections, two.status().rejections), (vec![], vec![]));
+    assert_eq!(one.rows(&names()), two.rows(&names()));
 }
 
 #[test]

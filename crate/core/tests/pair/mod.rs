@@ -385,10 +385,7 @@ impl Server {
     }
 
     pub fn frame(&mut self, session: SessionNo, frame: Vec<u8>) {
-        match ClientMessage::from_bytes(&frame) {
-            Ok(ClientMessage::Hello(hello)) => self.tell(PrimaryInput::SessionOpened { session, hello }),
-            _ => self.tell(PrimaryInput::SessionFrame { session, frame }),
-        }
+        self.tell(input(session, Some(frame)));
     }
 
     /// What is kept of a state that was offered.
@@ -442,16 +439,28 @@ pub fn sync(server: &mut Server, clients: &mut [&mut Client]) {
     deliver(server, clients);
 }
 
+/// What a frame, or the end of its socket, is to the primary.
+fn input(session: SessionNo, frame: Option<Vec<u8>>) -> PrimaryInput {
+    match frame.as_deref().map(ClientMessage::from_bytes) {
+        None => PrimaryInput::SessionClosed { session },
+        Some(Ok(ClientMessage::Hello(hello))) => PrimaryInput::SessionOpened { session, hello },
+        Some(_) => PrimaryInput::SessionFrame { session, frame: frame.unwrap_or_default() },
+    }
+}
+
 /// Lets what clients sent arrive.
 pub fn push(server: &mut Server, clients: &mut [&mut Client]) {
     for client in clients {
         while let Some((session, frame)) = client.up.pop_front() {
-            match frame {
-                Some(frame) => server.frame(session, frame),
-                None => server.tell(PrimaryInput::SessionClosed { session }),
-            }
+            server.tell(input(session, frame));
         }
     }
+}
+
+/// Lets what clients sent arrive, all at once.
+pub fn push_at_once(server: &mut Server, clients: &mut [&mut Client]) {
+    let sent = clients.iter_mut().flat_map(|client| client.up.drain(..));
+    server.tell_all(sent.map(|(session, frame)| input(session, frame)).collect());
 }
 
 /// Lets everything that is under way arrive.
