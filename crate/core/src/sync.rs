@@ -13,7 +13,8 @@ use crate::entropy::Entropy;
 use crate::host::ReplicaEffect;
 use crate::timeline::Timeline;
 
-/// How many bytes of mutations may be unanswered.
+/// How many bytes of mutations may be unanswered: half as many after a session that ended before an answer, and twice
+/// after each answer, so that a backlog gets through connections that carry little.
 const WINDOW: usize = 256 << 10;
 /// After this much silence the server is asked for a sign of life; after twice as much it is given up. Milliseconds.
 const SILENCE: u64 = 15_000;
@@ -102,6 +103,9 @@ pub(crate) struct Sync {
     journal: JournalId,
     /// What is here cannot be built upon: ask for everything.
     distrust: bool,
+    window: usize,
+    /// What was decided when something was pushed last.
+    answered: MutationSeq,
     heard: u64,
     asked: bool,
     jitter: Entropy,
@@ -116,6 +120,8 @@ impl Sync {
             parts: Vec::new(),
             journal: JournalId([0; 16]),
             distrust: false,
+            window: WINDOW,
+            answered: MutationSeq(0),
             heard: 0,
             asked: false,
             jitter: Entropy::new(entropy, "offprint sync jitter"),
@@ -305,8 +311,12 @@ impl Sync {
     /// Sends what may be sent.
     pub(crate) fn push(&mut self, timeline: &Timeline, effects: &mut Vec<ReplicaEffect>) {
         let (State::Online { sent } | State::Fetching { sent }) = &mut self.state else { return };
-        *sent = (*sent).max(timeline.confirmed());
-        let mutations = timeline.sendable(*sent, WINDOW);
+        if timeline.confirmed() > self.answered {
+            self.answered = timeline.confirmed();
+            self.window = (2 * self.window).min(WINDOW);
+        }
+        *sent = (*sent).max(self.answered);
+        let mutations = timeline.sendable(*sent, self.window);
         if let Some(last) = mutations.last() {
             *sent = last.seq;
             effects.push(ReplicaEffect::Send(ClientMessage::Push(mutations).to_bytes()));
@@ -352,6 +362,11 @@ impl Sync {
     }
 
     fn back_off(&mut self, now: u64) {
+        if let State::Online { sent } | State::Fetching { sent } = self.state
+            && sent > self.answered
+        {
+            self.window = (self.window / 2).max(1);
+        }
         let (first, longest) = BACK_OFF;
         let wait = first.saturating_mul(1 << self.attempts.min(16)).min(longest);
         self.attempts += 1;

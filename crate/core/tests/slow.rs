@@ -243,3 +243,22 @@ fn a_receiver_that_leaves_in_the_middle_of_a_rollup_is_caught_up_when_it_comes_b
     deliver(&mut server, &mut [&mut fast, &mut slow]);
     assert_equal(&mut server, &mut slow);
 }
+
+#[test]
+fn a_backlog_gets_through_connections_that_carry_little() {
+    let (mut server, mut client) = (Server::new(1), Client::new(2));
+    sync(&mut server, &mut [&mut client]);
+    cut(&mut server, &mut client);
+    for row in 0..200 {
+        client.ask(mutate("put", &[("name", text(&format!("row {row}"))), ("data", noise(row, 2000))]));
+    }
+    let mut connections = 0;
+    while client.status().pending > 0 {
+        connections += 1;
+        assert!(connections < 100, "{} are pending", client.status().pending);
+        client.pass(60_000);
+        client.connect(&mut server);
+        push_at_most(&mut server, &mut client, 10_000);
+    }
+    assert_equal(&mut server, &mut client);
+}

@@ -250,6 +250,14 @@ impl Client {
         self.tell(ReplicaInput::Wake);
     }
 
+    /// Opens the socket that it wants, if it does.
+    pub fn connect(&mut self, server: &mut Server) {
+        if std::mem::take(&mut self.wants_socket) {
+            self.socket = Some(server.session());
+            self.tell(ReplicaInput::SocketOpened { token: String::new() });
+        }
+    }
+
     /// Somebody sets the clock back.
     pub fn turn_back(&mut self, milliseconds: u64) {
         self.now -= milliseconds;
@@ -431,10 +439,7 @@ impl Server {
 pub fn sync(server: &mut Server, clients: &mut [&mut Client]) {
     for client in clients.iter_mut() {
         client.tell(ReplicaInput::Wake);
-        if std::mem::take(&mut client.wants_socket) {
-            client.socket = Some(server.session());
-            client.tell(ReplicaInput::SocketOpened { token: String::new() });
-        }
+        client.connect(server);
     }
     deliver(server, clients);
 }
@@ -455,6 +460,24 @@ pub fn push(server: &mut Server, clients: &mut [&mut Client]) {
             server.tell(input(session, frame));
         }
     }
+}
+
+/// The only client's connection carries so many bytes to the server, and is cut.
+pub fn push_at_most(server: &mut Server, client: &mut Client, bytes: usize) {
+    let mut left = bytes;
+    while let Some((session, frame)) = client.up.pop_front() {
+        match left.checked_sub(frame.as_ref().map_or(0, Vec::len)) {
+            Some(rest) => left = rest,
+            None => break,
+        }
+        server.tell(input(session, frame));
+        for (_, frame) in std::mem::take(&mut server.down) {
+            client.tell(ReplicaInput::SocketFrame(frame));
+        }
+        client.tell(ReplicaInput::Wake);
+    }
+    client.up.clear();
+    cut(server, client);
 }
 
 /// Lets what clients sent arrive, all at once.
