@@ -1,16 +1,17 @@
 //! An open document on a client: confirmed pages, pending mutations on top, and who is told what.
 
+mod apply;
 mod import;
 mod local;
 mod rejections;
 mod split;
+mod view;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use offprint_protocol::rpc::{Bytes, Progress, Reply, Request, Select, TabEvent};
 use offprint_protocol::{
-    Argument, Commit, CommitBatch, Error, JournalId, Mark, Mutation, MutationSeq, Outcome, Position,
-    RequestNo, Rollup, TabId, Touched, Value,
+    Argument, Error, Mark, Mutation, MutationSeq, Position, RequestNo, TabId, Touched, Value,
 };
 
 use crate::entropy::Entropy;
@@ -22,14 +23,13 @@ use crate::import::Import;
 use crate::journal::Recovered;
 use crate::journal::{Journal, Ticket};
 use crate::ledger::Ledger;
-use crate::live::{Change, LiveQueries};
+use crate::live::LiveQueries;
 use crate::mutator::Mutators;
 use crate::pages::Pages;
-use crate::rebase::{Rebase, Rebased};
+use crate::rebase::Rebase;
 use crate::record::{PendingMutation, Record};
 use crate::snapshot::Snapshot;
 use crate::sqlite::Database;
-use crate::sync::Changes;
 use crate::timeline::Timeline;
 
 /// What tabs are to be told, in order.
@@ -303,231 +303,6 @@ impl Document {
         self.live.drop_where(|(other, _)| *other == tab);
         self.exports.tab_gone(tab);
         self.import = self.import.take().filter(|import| import.tab() != tab);
-    }
-
-    /// Takes commits; the view is brought in line by the next [`Document::settle`]. On an error what was taken before
-    /// it stands.
-    pub(crate) fn apply_commits(
-        &mut self,
-        batch: CommitBatch,
-        journal: &mut Journal,
-        told: &mut Told,
-    ) -> Result<(), Error> {
-        self.unseen.get_or_insert(Touched::none());
-        let CommitBatch { outcomes, commits } = batch;
-        let outcomes = self.own(outcomes)?;
-        let mut applied: Vec<Commit> = Vec::with_capacity(commits.len());
-        let mut result = Ok(());
-        for commit in commits {
-            result = self.confirmed.apply_commit(&commit);
-            if result.is_err() {
-                break;
-            }
-            self.commit_touched(commit.touched.clone());
-            applied.push(commit);
-        }
-        // What was decided by a commit that is not here is not taken either.
-        let outcomes = if result.is_ok() { outcomes } else { Vec::new() };
-        if !(applied.is_empty() && outcomes.is_empty()) {
-            let record = Record::Commits(CommitBatch { outcomes: outcomes.clone(), commits: applied });
-            let ticket = journal.append(&record)?;
-            self.decide(outcomes, ticket, told)?;
-        }
-        result
-    }
-
-    /// Takes a rollup, wholly or not at all; the view is brought in line by the next [`Document::settle`].
-    pub(crate) fn apply_rollup(
-        &mut self,
-        id: JournalId,
-        mut parts: Vec<Rollup>,
-        journal: &mut Journal,
-        told: &mut Told,
-    ) -> Result<(), Error> {
-        self.unseen.get_or_insert(Touched::none());
-        let outcomes = parts.iter_mut().flat_map(|part| std::mem::take(&mut part.outcomes)).collect();
-        let outcomes = self.own(outcomes)?;
-        self.confirmed.apply_rollup(id, &parts)?;
-        self.commit_touched(Touched::All);
-        if parts.iter().any(|part| part.from.0 == 0) {
-            return self.write_replaced(outcomes, journal, told);
-        }
-        if let Some(last) = parts.last_mut() {
-            last.outcomes = outcomes.clone();
-        }
-        let mut ticket = Ticket(0);
-        for part in parts {
-            ticket = journal.append(&Record::Rollup(part))?;
-        }
-        self.decide(outcomes, ticket, told)?;
-        Ok(())
-    }
-
-    /// Takes a document that was fetched and what the server said on top of it, wholly or not at all; the view is brought
-    /// in line by the next [`Document::settle`].
-    pub(crate) fn apply_snapshot(
-        &mut self,
-        mut image: Image,
-        on_top: Changes,
-        journal: &mut Journal,
-        told: &mut Told,
-    ) -> Result<(), Error> {
-        let outcomes = match on_top {
-            Changes::Commits(CommitBatch { outcomes, commits }) => {
-                commits.iter().try_for_each(|commit| image.apply_commit(commit))?;
-                outcomes
-            }
-            Changes::Rollup { journal, mut parts } => {
-                image.apply_rollup(journal, &parts)?;
-                parts.iter_mut().flat_map(|part| std::mem::take(&mut part.outcomes)).collect()
-            }
-        };
-        let outcomes = self.own(outcomes)?;
-        self.confirmed = image;
-        self.commit_touched(Touched::All);
-        self.write_replaced(outcomes, journal, told)
-    }
-
-    /// The confirmed pages were replaced as a whole: so is the log.
-    fn write_replaced(
-        &mut self,
-        outcomes: Vec<Outcome>,
-        journal: &mut Journal,
-        told: &mut Told,
-    ) -> Result<(), Error> {
-        // Decided first: the reset writes the ledger and the pending mutations as they are afterwards.
-        let decided = self.decide_in_memory(outcomes, told)?;
-        let pending: Vec<_> = self.timeline.iter().cloned().collect();
-        let ticket = journal.reset(&self.confirmed, &self.ledger, &pending);
-        self.decisions.push_back((ticket, decided));
-        Ok(())
-    }
-
-    fn commit_touched(&mut self, touched: Touched) {
-        let before = self.unseen.take().unwrap_or(Touched::none());
-        self.unseen = Some(before.merge(touched));
-    }
-
-    fn touch(&mut self, touched: Touched) {
-        self.changed = std::mem::replace(&mut self.changed, Touched::none()).merge(touched);
-    }
-
-    fn decide(&mut self, outcomes: Vec<Outcome>, ticket: Ticket, told: &mut Told) -> Result<(), Error> {
-        let decided = self.decide_in_memory(outcomes, told)?;
-        self.decisions.push_back((ticket, decided));
-        Ok(())
-    }
-
-    /// Takes decided mutations out of the timeline, keeps rejections, and tells who made them.
-    fn decide_in_memory(&mut self, outcomes: Vec<Outcome>, told: &mut Told) -> Result<Mark, Error> {
-        for outcome in outcomes {
-            let retried = self.retried(&outcome);
-            let decided = self.timeline.decided(outcome.through);
-            self.ledger.decide(&outcome)?;
-            let mut confirmed: BTreeMap<TabId, Vec<RequestNo>> = BTreeMap::new();
-            for PendingMutation { tab, request, mutation, .. } in decided {
-                let seq = mutation.seq;
-                self.ledger.answer(tab, request, seq);
-                self.ledger.keep(self.identity.client, mutation);
-                match self.rejection_of(seq) {
-                    Some(rejection) => told.push((tab, TabEvent::Rejected { no: request, rejection })),
-                    None => confirmed.entry(tab).or_default().push(request),
-                }
-            }
-            for seq in retried {
-                self.ledger.dismiss(self.identity.client, seq);
-            }
-            told.extend(confirmed.into_iter().map(|(tab, requests)| (tab, TabEvent::Confirmed { requests })));
-        }
-        Ok(self.timeline.confirmed_mark())
-    }
-
-    /// Brings the view in line with what was applied, once, however much that was: at once if it takes little, else
-    /// it is begun and [`Document::advance`] goes on with it.
-    pub(crate) fn settle(&mut self) -> Result<(), Error> {
-        // One that is not overtaken comes to its end first, however many commits come.
-        let is_due = match &self.rebase {
-            Some(rebase) => rebase.is_overtaken(&self.timeline),
-            None => self.unseen.is_some(),
-        };
-        if !is_due {
-            return Ok(());
-        }
-        let mut commits = self.unseen.take().unwrap_or(Touched::none());
-        if let Some(rebase) = self.rebase.take() {
-            commits = commits.merge(rebase.abandon());
-        }
-        // Stays so on an error.
-        self.unseen = Some(Touched::All);
-        let is_small = self.timeline.work() <= self.slice;
-        let (definition, confirmed) = (&self.config.definition, self.timeline.confirmed());
-        let image = self.confirmed.clone();
-        self.rebase = Some(if self.ready && !is_small {
-            Rebase::aside(image, definition, confirmed, commits)?
-        } else {
-            Rebase::in_place(&mut self.database, image, definition, confirmed, commits)?
-        });
-        if self.ready && is_small {
-            self.replay(u64::MAX)?;
-        }
-        self.unseen = None;
-        Ok(())
-    }
-
-    /// Brings the view to the newest confirmed pages, whatever that takes.
-    fn settle_wholly(&mut self) -> Result<(), Error> {
-        self.settle()?;
-        while self.rebase.is_some() {
-            self.replay(u64::MAX)?;
-            self.settle()?;
-        }
-        Ok(())
-    }
-
-    /// Does one slice of a rebase that is under way.
-    pub(crate) fn advance(&mut self) -> Result<(), Error> {
-        self.replay(self.slice)?;
-        // What came while it ran.
-        if self.rebase.is_none() { self.settle() } else { Ok(()) }
-    }
-
-    fn replay(&mut self, budget: u64) -> Result<(), Error> {
-        let Some(mut rebase) = self.rebase.take() else { return Ok(()) };
-        if !rebase.slice(&mut self.database, &self.mutators, &mut self.timeline, budget)? {
-            self.rebase = Some(rebase);
-            return Ok(());
-        }
-        let Rebased { aside, commits, overlay, failed } = rebase.finish();
-        if let Some(database) = aside {
-            self.database = database;
-        }
-        self.ready = true;
-        self.failed = failed;
-        let before = std::mem::replace(&mut self.overlay, overlay.clone());
-        self.touch(before.merge(commits).merge(overlay));
-        Ok(())
-    }
-
-    /// Runs the live queries that may have changed and tells the subscribers of those that did.
-    pub(crate) fn run_live_queries(&mut self, now: u64, told: &mut Told) {
-        let changed = std::mem::replace(&mut self.changed, Touched::none());
-        if changed == Touched::none() {
-            return;
-        }
-        self.database.set_now(now);
-        for Change { subscribers, rows } in self.live.changed(&changed, &mut self.database) {
-            for (tab, subscription) in subscribers {
-                told.push((
-                    tab,
-                    match &rows {
-                        Ok(rows) => TabEvent::Rows { subscription, rows: Bytes(rows.clone()) },
-                        Err(error) => {
-                            TabEvent::SubscriptionFailed { subscription, problem: error.clone().into() }
-                        }
-                    },
-                ));
-            }
-        }
     }
 
     /// Tells what became durable.

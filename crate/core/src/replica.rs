@@ -1,12 +1,14 @@
 //! A client's copy of a document, as a state machine: tabs ask, the disk answers, the server has the last word.
 
 mod fetches;
+mod inbox;
+mod status;
 
 use std::collections::{BTreeSet, VecDeque};
 
 use offprint_protocol::message::{Hello, PROTOCOL_VERSION};
 use offprint_protocol::rpc::{Problem, Request, Select, Status, Storage, StorageKind, TabEvent};
-use offprint_protocol::{Code, Error, Lsn, Mutation, Position, RequestNo, TabId};
+use offprint_protocol::{Code, Error, Mutation, Position, RequestNo, TabId};
 
 use crate::disk::DiskAnswer;
 use crate::document::{Document, Told};
@@ -17,24 +19,18 @@ use crate::journal::Recovered;
 use crate::journal::{Journal, JournalConfig, Ticket};
 use crate::mutator::Mutators;
 use crate::snapshot::Snapshot;
-use crate::sync::{Changes, Delivery, Sync};
+use crate::sync::{Delivery, Sync};
 
 use self::fetches::Fetches;
+use self::inbox::can_apply;
+use self::status::FRAME;
 
 /// After a disk error its batch is tried again, at first and at last so many milliseconds later.
 const DISK_RETRY: (u64, u64) = (1_000, 30_000);
-/// How many bytes may wait while there is no room for them; then the server is left.
-const INBOX_LIMIT: u64 = 1 << 20;
-/// How long commits wait for a mutation before they are flushed by themselves, in milliseconds.
-const COMMITS_WAIT: u64 = 20;
 /// How much of a replay is done at a time, in instructions of SQLite's; some milliseconds.
 const SLICE: u64 = 250_000;
 /// So many mutations of a document without a server are replayed at most when it is opened again.
 const CONFIRM_AFTER: usize = 8192;
-/// About how much of an offer goes into one frame, in bytes of pages.
-const PART: usize = 1 << 20;
-/// How often the status is told when only its counters move, in milliseconds.
-const FRAME: u64 = 16;
 
 /// A client's copy of a document.
 pub struct Replica {
@@ -319,20 +315,6 @@ impl Replica {
         self.ask_to_wake(now, effects);
     }
 
-    /// Without room the server's commits wait; once they are many, the server is left until there is room.
-    fn pull_or_pause(&mut self, effects: &mut Vec<ReplicaEffect>) {
-        match self.journal.shortage() {
-            Some((error, _)) => {
-                let waiting: u64 = self.inbox.iter().map(Delivery::size).sum();
-                if waiting > INBOX_LIMIT {
-                    self.inbox.clear();
-                    self.sync.pause(error.clone().into(), effects);
-                }
-            }
-            None => self.sync.resume(effects),
-        }
-    }
-
     /// Whether what the journal holds are commits alone. They can be fetched again, so they wait a little for a
     /// mutation to share its flush; for longer, or once every tab is gone, they do not.
     fn may_wait(&mut self, now: u64) -> bool {
@@ -340,38 +322,6 @@ impl Replica {
         self.commits_wait_until =
             self.commits_wait_until.filter(|until| now < *until && !self.tabs.is_empty());
         self.commits_wait_until.is_some() && document.timeline().is_flushed()
-    }
-
-    /// Counters that move are told once a frame, and at once to a tab whose mutation has come further; everything
-    /// else is told at once.
-    fn tell_status(&mut self, now: u64, told: &mut Told) {
-        let status = self.status();
-        let is_frame_over = now >= self.told_at.saturating_add(FRAME);
-        let counters_alone = |before: &Status| {
-            let Status { pending, lsn, progress, download, .. } = *before;
-            *before == Status { pending, lsn, progress, download, ..status.clone() }
-        };
-        self.is_status_due = match &self.told {
-            Some(before) if *before == status => return,
-            Some(before) => !is_frame_over && counters_alone(before),
-            None => false,
-        };
-        let has_news = |tab: &&TabId| {
-            let is_stage = |event: &TabEvent| {
-                matches!(
-                    event,
-                    TabEvent::Durable { .. } | TabEvent::Confirmed { .. } | TabEvent::Rejected { .. }
-                )
-            };
-            told.iter().any(|(other, event)| other == *tab && is_stage(event))
-        };
-        let tabs: Vec<TabId> =
-            self.tabs.iter().filter(|tab| !self.is_status_due || has_news(tab)).copied().collect();
-        told.extend(tabs.into_iter().map(|tab| (tab, TabEvent::Status(status.clone()))));
-        if !self.is_status_due {
-            self.told = Some(status);
-            self.told_at = now;
-        }
     }
 
     fn ask_to_wake(&mut self, now: u64, effects: &mut Vec<ReplicaEffect>) {
@@ -513,52 +463,6 @@ impl Replica {
         self.state = State::Failed(problem);
     }
 
-    /// Applies everything that was delivered, and goes on from there.
-    fn apply_inbox(&mut self, now: u64, told: &mut Told, effects: &mut Vec<ReplicaEffect>) {
-        let State::Open(document) = &mut self.state else { return };
-        while can_apply(&self.inbox, &self.storage, &mut self.journal)
-            && let Some(delivery) = self.inbox.pop_front()
-        {
-            let delivered = match delivery {
-                Delivery::Welcome { marks, snapshot } => {
-                    document.welcomed(&marks);
-                    if snapshot.is_some() && document.is_whole() {
-                        self.sync.may_push(document.timeline().confirmed());
-                    }
-                    self.fetches.offered(snapshot, &mut self.sync, effects);
-                    continue;
-                }
-                Delivery::OfferWanted => {
-                    self.sync.offer(document.image().rollup_since(Lsn(0), PART), effects);
-                    continue;
-                }
-                Delivery::Changes(changes) => match (self.fetches.take_whole(), changes) {
-                    (Some(image), on_top) => document.apply_snapshot(image, on_top, &mut self.journal, told),
-                    (None, Changes::Commits(batch)) => document.apply_commits(batch, &mut self.journal, told),
-                    (None, Changes::Rollup { journal, parts }) => {
-                        document.apply_rollup(journal, parts, &mut self.journal, told)
-                    }
-                },
-            };
-            if let Err(error) = delivered {
-                self.sync.misfit(now, error, effects);
-                self.inbox.clear();
-                break;
-            }
-            if self.sync.applied(document.timeline().confirmed()) {
-                if document.is_local() {
-                    document.adopted(&mut self.journal);
-                }
-                if let Some(ticket) = document.split(&mut self.journal) {
-                    self.sync.suspend(effects);
-                    self.connect_after = Some(ticket);
-                }
-            }
-            self.commits_wait_until.get_or_insert(now.saturating_add(COMMITS_WAIT));
-        }
-        self.inbox_wants_room = !self.inbox.is_empty();
-    }
-
     fn hello(&self, token: String) -> Option<Hello> {
         let State::Open(document) = &self.state else { return None };
         let identity = document.identity();
@@ -578,49 +482,4 @@ impl Replica {
             confirmed: document.acknowledged(),
         })
     }
-
-    fn status(&self) -> Status {
-        let (connection, connection_problem) = self.sync.connection();
-        let shortage = self.journal.shortage();
-        let lack = shortage.map(|(error, _)| Problem::from(error.clone()));
-        let mut status = Status {
-            ready: false,
-            lsn: Lsn(0),
-            local: false,
-            pending: 0,
-            progress: None,
-            download: self.fetches.progress(),
-            connection,
-            connection_problem,
-            storage: Storage {
-                reason: [&self.storage.reason, &lack, &self.damage, &self.rung]
-                    .into_iter()
-                    .flatten()
-                    .next()
-                    .cloned(),
-                shortage: shortage.map(|(_, shortage)| shortage),
-                ..self.storage
-            },
-            rejections: Vec::new(),
-        };
-        match &self.state {
-            State::Opening { .. } => {}
-            State::Open(document) => {
-                status.ready = document.is_ready();
-                status.progress = document.progress();
-                status.lsn = document.position().map_or(Lsn(0), |position| position.lsn);
-                status.local = document.is_local();
-                status.pending = document.pending() as u64;
-                status.rejections = document.rejections();
-            }
-            State::Failed(problem) => status.storage.reason = Some(problem.clone()),
-        }
-        status
-    }
-}
-
-/// Whether the first of what was delivered can be applied; while no disk answers, room is no question.
-fn can_apply(inbox: &VecDeque<Delivery>, storage: &Storage, journal: &mut Journal) -> bool {
-    let Some(delivery) = inbox.front() else { return false };
-    storage.kind == StorageKind::None || journal.has_room(delivery.size())
 }
