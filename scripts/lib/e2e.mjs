@@ -22,10 +22,11 @@ export async function runE2e(browser, env, grep) {
   const { nodeTest } = await import("./node-test.mjs");
   const files = filesUnder("demo/e2e", "worker/e2e").filter((file) => /\.test\.(ts|mjs)$/.test(file));
   if (files.length === 0) throw new Stop("demo/e2e and worker/e2e have no tests.");
-  // A browser that hangs fails its test instead of the whole run.
+  // A browser that hangs fails its test instead of the whole run. The long forms' kills take a minute each at most.
+  const minutes = Math.max(5, Number(process.env.OFFPRINT_KILLS ?? 0));
   const args = [
     "--test-concurrency=1",
-    "--test-timeout=300000",
+    `--test-timeout=${minutes * 60_000}`,
     ...(grep ? [`--test-name-pattern=${grep}`] : []),
   ];
   return nodeTest(`e2e-${browser}`, files, { args, env: { ...env, OFFPRINT_BROWSER: browser } });
