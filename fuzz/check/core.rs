@@ -4,6 +4,7 @@
 use offprint_core::disk::FileName;
 use offprint_core::disk_memory::DiskMemory;
 use offprint_core::head::{Head, HeadBytes, Place};
+use offprint_core::history::{Restore, describe, moments};
 use offprint_core::journal::{Journal, JournalConfig, Recovered, Role};
 use offprint_core::log::{LOG_HEADER_LEN, LogReader, RECORD_LIMIT};
 use offprint_core::record::Record;
@@ -24,14 +25,31 @@ pub fn log(bytes: &[u8]) {
     let Some(salt) = bytes.get(24..32).map(|salt| u64::from_le_bytes(salt.try_into().unwrap())) else {
         return;
     };
+    seal_head(&mut whole, Place::Log);
     seal_log(&mut whole);
     for bytes in [bytes, &whole] {
+        past(bytes);
         let mut reader = LogReader::new(bytes, salt);
         let mut at = reader.at();
         while let Some(frame) = reader.next().or_else(|| reader.resync()) {
             assert!((1..=RECORD_LIMIT).contains(&frame.body.len()));
             assert!(reader.at() > at && reader.at() <= bytes.len());
             at = reader.at();
+        }
+    }
+}
+
+/// What a log tells of the past is what it says, and can be restored or is told to be damaged.
+fn past(log: &[u8]) {
+    let Some(kept) = describe(log) else { return };
+    assert!(kept.start <= kept.end && kept.len <= log.len() as u64);
+    assert!(moments(log).iter().all(|(_, time)| *time > 0));
+    let mut restore = Restore::new(kept.end);
+    match restore.log(&log[..kept.len as usize]).and_then(|()| restore.finish()) {
+        Ok(image) => assert!(kept.is_whole && image.lsn() == kept.end),
+        Err(error) => {
+            let codes = [Code::Gone, Code::Corrupt, Code::HistoryMismatch, Code::BadFrame];
+            assert!(codes.contains(&error.code), "{error}");
         }
     }
 }
@@ -62,7 +80,7 @@ pub fn recover_primary(bytes: &[u8]) {
 
 fn open(disk: &mut DiskMemory, role: Role, life: u8) -> (Journal, Result<Recovered, Error>) {
     let document = DocumentId::new("team-42").unwrap();
-    let mut journal = Journal::open(JournalConfig { document, role, entropy: [life; 32] });
+    let mut journal = Journal::open(JournalConfig { document, role, history: None, entropy: [life; 32] });
     loop {
         let batch = journal.next_batch().expect("an open that is not over has a batch");
         match journal.answer(disk.run(&batch)) {

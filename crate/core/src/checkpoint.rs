@@ -10,6 +10,7 @@ use crate::image::Image;
 use crate::ledger::{ClientEntry, Ledger};
 use crate::log::{Chain, LOG_HEADER_LEN};
 use crate::record::{PendingMutation, Record};
+use crate::recovery::Rewrite;
 
 /// About how much a batch writes: appends wait for no more.
 pub(crate) const SLICE: usize = 1 << 20;
@@ -28,8 +29,12 @@ pub(crate) struct Opening {
     /// Log, base and generation are settled when the first batch is made.
     pub(crate) head: Head,
     pub(crate) begun: bool,
+    /// What the log's file held is in the history, if there is one.
+    pub(crate) is_kept: bool,
+    /// Whether the log tells every page, so that none of those before it is needed to read it.
+    pub(crate) is_whole: bool,
     /// Has to be written and flushed before anything else.
-    pub(crate) flush: Option<(FileName, Vec<u8>)>,
+    pub(crate) flush: Option<Rewrite>,
     /// Has to be in the file `aside` before anything else: where, and what.
     pub(crate) aside: Option<(u64, Vec<u8>)>,
     /// The other base becomes the active one.
@@ -39,7 +44,7 @@ pub(crate) struct Opening {
     rollup: Option<(Lsn, PageQueue)>,
     /// Bytes of rollup so far.
     pub(crate) rollup_len: u64,
-    /// What the rollup starts from, if there is one, and all of the pages in it.
+    /// Where base stands, if it lacks something, and what it is to hold.
     covers: Option<(Lsn, Image)>,
     /// Bodies by kind, to be chained behind the rollup.
     records: VecDeque<(u8, Vec<u8>)>,
@@ -48,6 +53,19 @@ pub(crate) struct Opening {
     pub(crate) written: u64,
     /// Chained but not in a batch yet.
     pub(crate) ready: Vec<u8>,
+}
+
+/// How an opening is made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Making {
+    /// With the other base, even if this one could be kept.
+    pub(crate) other_base: bool,
+    /// A slot holds a head already.
+    pub(crate) has_slot: bool,
+    /// With every page in the log itself.
+    pub(crate) is_whole: bool,
+    /// When the newest commit was appended; 0 if that is not known.
+    pub(crate) time: u64,
 }
 
 /// Pages on their way to a file.
@@ -103,14 +121,12 @@ impl PageQueue {
 }
 
 impl Opening {
-    /// An opening that follows `head`. `full` means the other base even if this one could be kept; `has_slot`, that a
-    /// slot holds a head.
+    /// An opening that follows `head`.
     pub(crate) fn new(
         head: &Head,
         salt: u64,
         (image, ledger, pending): (&Image, &Ledger, &[PendingMutation]),
-        full: bool,
-        has_slot: bool,
+        making: Making,
     ) -> Self {
         let mut records = VecDeque::new();
         for record in ledger_records(ledger) {
@@ -121,6 +137,8 @@ impl Opening {
         let mut opening = Self {
             head: Head { salt, ..head.clone() },
             begun: false,
+            is_kept: false,
+            is_whole: making.is_whole,
             flush: None,
             aside: None,
             other_base: false,
@@ -133,26 +151,34 @@ impl Opening {
             written: LOG_HEADER_LEN as u64,
             ready: Vec::new(),
         };
-        opening.base(image, full, has_slot);
+        if making.time > 0 {
+            let record = Record::Time(making.time);
+            let body = record.body().expect("BUG: a time exceeds a record");
+            opening.chain.append(record.kind(), false, &body, &mut opening.ready);
+        }
+        opening.base(image, making);
         opening
     }
 
     /// Settles what base holds, and what of it goes through the log.
-    fn base(&mut self, image: &Image, full: bool, has_slot: bool) {
+    fn base(&mut self, image: &Image, making: Making) {
         let Some(position) = image.position() else {
             self.head.base_info = None;
             return;
         };
         let kept = self.head.base_info.filter(|base| {
-            !full && base.position.journal == position.journal && base.position.lsn <= position.lsn
+            !making.other_base
+                && base.position.journal == position.journal
+                && base.position.lsn <= position.lsn
         });
         self.other_base = kept.is_none();
-        if self.other_base && has_slot {
+        if self.other_base && making.has_slot && !making.is_whole {
             self.head.base_info = image.base_info();
             self.new_base = Some(PageQueue::new(image, Lsn(0)));
             return;
         }
-        // Before the first head base stays empty: one with pages tells that a head is lost.
+        // Before the first head base stays empty: one with pages tells that a head is lost. So it does while the log
+        // has every page: it gets them from there.
         let base = kept.map(|base| BaseInfo { origin: image.origin(), ..base }).unwrap_or(BaseInfo {
             position: Position::start(position.journal),
             origin: image.origin(),
@@ -162,8 +188,11 @@ impl Opening {
         self.head.base_info = Some(base);
         let from = base.position.lsn;
         if from != position.lsn {
-            self.rollup = Some((from, PageQueue::new(image, from)));
             self.covers = Some((from, image.clone()));
+        }
+        let from = if making.is_whole { Lsn(0) } else { from };
+        if from != position.lsn {
+            self.rollup = Some((from, PageQueue::new(image, from)));
         }
     }
 

@@ -77,6 +77,12 @@ pub enum DiskOp {
         /// The length afterwards, in bytes.
         to: u64,
     },
+    /// Puts what the file holds aside, under a name of its own and beyond the reach of a power cut, and leaves the file
+    /// empty; does nothing if it is empty already. Asked only where a history is kept.
+    Keep {
+        /// Which file.
+        file: FileName,
+    },
     /// Makes everything written to the file so far survive a power cut.
     Flush {
         /// Which file.
@@ -101,7 +107,7 @@ pub struct DiskBatch {
 /// What one operation gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DiskValue {
-    /// `Write`, `Grow`, `Truncate`, `Flush`: nothing.
+    /// `Write`, `Grow`, `Truncate`, `Keep`, `Flush`: nothing.
     Done,
     /// `Size`: bytes.
     Size(u64),

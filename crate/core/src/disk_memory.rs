@@ -44,6 +44,7 @@ struct MemoryFile {
 #[derive(Debug, Clone)]
 pub struct DiskMemory {
     files: [MemoryFile; FileName::ALL.len()],
+    kept: Vec<Arc<Vec<u8>>>,
     random: u64,
     ops: u64,
     fail_at: Option<u64>,
@@ -58,6 +59,7 @@ impl DiskMemory {
         let random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         Self {
             files: Default::default(),
+            kept: Vec::new(),
             random,
             ops: 0,
             fail_at: None,
@@ -144,6 +146,11 @@ impl DiskMemory {
         &self.files[file as usize].bytes
     }
 
+    /// What was put aside, in order.
+    pub fn kept(&self) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {
+        self.kept.iter().map(|bytes| &bytes[..])
+    }
+
     /// Whether a file holds something that was not flushed.
     pub fn is_unflushed(&self, file: FileName) -> bool {
         !self.files[file as usize].unflushed.is_empty()
@@ -190,6 +197,7 @@ impl DiskMemory {
                 DiskOp::Flush { file } if self.random(2) == 0 => self.flush(*file),
                 DiskOp::Grow { file, to } if self.random(2) == 0 => self.grow(*file, *to),
                 DiskOp::Truncate { file, to } if self.random(2) == 0 => self.cut(*file, *to),
+                DiskOp::Keep { file } if self.random(2) == 0 => self.keep(*file),
                 _ => {}
             }
             return Err(Error::new(Code::Disk, format!("operation {no} was made to fail")));
@@ -213,6 +221,10 @@ impl DiskMemory {
             }
             DiskOp::Truncate { file, to } => {
                 self.cut(*file, *to);
+                DiskValue::Done
+            }
+            DiskOp::Keep { file } => {
+                self.keep(*file);
                 DiskValue::Done
             }
             DiskOp::Flush { .. } if self.lies => {
@@ -283,6 +295,13 @@ impl DiskMemory {
             Arc::make_mut(&mut file.bytes).truncate(to);
             file.unflushed.split_off(&to.div_ceil(SECTOR));
             file.cut = Some(file.cut.map_or(to, |cut| cut.min(to)));
+        }
+    }
+
+    fn keep(&mut self, file: FileName) {
+        let MemoryFile { bytes, .. } = std::mem::take(&mut self.files[file as usize]);
+        if !bytes.is_empty() {
+            self.kept.push(bytes);
         }
     }
 

@@ -12,6 +12,8 @@ pub(crate) const PART: usize = 1 << 20;
 /// A commit, what it decided, and for whom.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
+    /// When it was appended, in milliseconds since 1970; 0 if that is not known.
+    pub at: u64,
     /// Clients that the journal may not know as they were before the outcomes.
     pub clients: Ledger,
     /// What it decided.
@@ -33,13 +35,19 @@ pub enum Change {
 
 impl Entry {
     /// The entry of a commit that leads to `after`.
-    pub fn of_commit(clients: Ledger, outcomes: Vec<Outcome>, commit: Commit, after: &Image) -> Self {
+    pub fn of_commit(
+        at: u64,
+        clients: Ledger,
+        outcomes: Vec<Outcome>,
+        commit: Commit,
+        after: &Image,
+    ) -> Self {
         let bytes: usize = commit.pages.iter().map(|patch| patch.bytes.len()).sum();
         let change = match bytes > PART {
             true => Change::Rollup(after.rollup_since(Lsn(commit.lsn.0 - 1), PART)),
             false => Change::Commit(commit),
         };
-        Self { clients, outcomes, change }
+        Self { at, clients, outcomes, change }
     }
 
     /// The journal's end after it.
@@ -70,7 +78,7 @@ impl Entry {
 
     /// What a log keeps of it; another history is not kept in records.
     pub(crate) fn records(&self) -> Vec<Record> {
-        let mut records = Vec::new();
+        let mut records = vec![Record::Time(self.at)];
         if self.clients.clients().next().is_some() {
             records.push(Record::Ledger(self.clients.clone()));
         }

@@ -8,9 +8,11 @@ use crate::commit_journal::{CommitJournal, JournalEvent, Start};
 use crate::disk::{DiskAnswer, DiskBatch};
 use crate::entry::{Change, Entry};
 use crate::head::Role;
+use crate::host::History;
 use crate::image::Image;
 use crate::journal::{Journal, JournalConfig, Ticket};
 use crate::ledger::Ledger;
+use crate::record::Record;
 
 /// The files of one document as a [`CommitJournal`].
 #[derive(Debug)]
@@ -25,9 +27,9 @@ pub struct FileJournal {
 
 impl FileJournal {
     /// Begins to open a document's files; `entropy` is fresh and never used twice.
-    pub fn open(document: DocumentId, entropy: [u8; 32]) -> Self {
+    pub fn open(document: DocumentId, history: Option<History>, entropy: [u8; 32]) -> Self {
         Self {
-            files: Journal::open(JournalConfig { document, role: Role::Primary, entropy }),
+            files: Journal::open(JournalConfig { document, role: Role::Primary, history, entropy }),
             end: Lsn(0),
             last: Ticket(0),
             under_way: VecDeque::new(),
@@ -50,7 +52,10 @@ impl CommitJournal for FileJournal {
         }
         let mut last = Ticket(0);
         match &entry.change {
-            Change::Adopted(image) => last = self.files.reset(image, &entry.clients, &[]),
+            Change::Adopted(image) => {
+                self.files.append(&Record::Time(entry.at))?;
+                last = self.files.reset(image, &entry.clients, &[]);
+            }
             Change::Commit(_) | Change::Rollup(_) => {
                 for record in entry.records() {
                     last = self.files.append(&record)?;

@@ -129,6 +129,13 @@ pub enum ReplicaEffect {
     },
 }
 
+/// What a host has kept of a primary's logs by now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct History {
+    /// So many bytes of logs behind the newest that is whole; `u64::MAX` if there is none that they reach back to.
+    pub behind: u64,
+}
+
 /// What a [`Primary`](crate::Primary) is made from.
 #[derive(Debug, Clone)]
 pub struct PrimaryConfig {
@@ -136,6 +143,8 @@ pub struct PrimaryConfig {
     pub document: DocumentId,
     /// What the operator serves.
     pub definition: Definition,
+    /// The history that the host keeps of the document's logs, if it keeps one.
+    pub history: Option<History>,
     /// Fresh randomness, never used twice.
     pub entropy: [u8; 32],
 }

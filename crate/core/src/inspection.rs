@@ -28,7 +28,9 @@ impl Inspection {
     pub fn new(document: DocumentId) -> Self {
         // Nothing that is made of it is ever written.
         let entropy = [0; 32];
-        Self { journal: Journal::open(JournalConfig { document, role: Role::Replica, entropy }) }
+        Self {
+            journal: Journal::open(JournalConfig { document, role: Role::Replica, history: None, entropy }),
+        }
     }
 
     /// What the disk shall read next; to be asked again after each answer that told nothing.

@@ -1,6 +1,7 @@
 //! A document's files as one state machine: opens them, appends records in groups, checkpoints. It asks for disk
 //! batches, one at a time, and takes their answers (FORMAT.md).
 
+mod keeping;
 mod room;
 mod running;
 
@@ -8,15 +9,16 @@ use offprint_protocol::rpc::Shortage;
 use offprint_protocol::{Code, DocumentId, Error};
 
 use crate::checkpoint::Opening;
-use crate::disk::{BatchNo, DiskAnswer, DiskBatch, DiskOp, DiskValue, FileName};
+use crate::disk::{BatchNo, DiskAnswer, DiskBatch, DiskOp, DiskValue};
 use crate::entropy::Entropy;
 use crate::image::Image;
 use crate::journal::running::Running;
 use crate::ledger::Ledger;
 use crate::record::{PendingMutation, Record};
-use crate::recovery::{Opened, Recovery};
+use crate::recovery::{Opened, Recovery, Rewrite};
 
 pub use crate::head::{Identity, Role};
+pub use crate::host::History;
 pub use crate::recovery::Recovered;
 
 /// What a [`Journal`] is made from.
@@ -26,6 +28,8 @@ pub struct JournalConfig {
     pub document: DocumentId,
     /// Whose files these are.
     pub role: Role,
+    /// The history that the host keeps of a primary's logs, if it keeps one.
+    pub history: Option<History>,
     /// Fresh randomness, never used twice.
     pub entropy: [u8; 32],
 }
@@ -242,6 +246,9 @@ impl Journal {
     /// Begins to read the files once more; nothing may be waiting for the disk.
     pub(crate) fn reopen(&mut self) {
         assert!(self.is_settled(), "BUG: files are opened anew that are being written");
+        if let State::Running(running) = &self.state {
+            self.config.history = running.history_with_active();
+        }
         let recovery = Recovery::new(self.config.document.clone(), self.config.role);
         self.state = State::Opening(Box::new(recovery));
     }
@@ -249,12 +256,13 @@ impl Journal {
     fn begin(
         &mut self,
         state: (&Image, &Ledger, &[PendingMutation]),
-        full: bool,
-        flush: Option<(FileName, Vec<u8>)>,
+        other_base: bool,
+        flush: Option<Rewrite>,
     ) -> Ticket {
         let salt = self.entropy.number();
         let running = self.running().expect("BUG: a checkpoint of files that are not open");
-        let mut opening = Opening::new(&running.head, salt, state, full, running.slot.is_some());
+        let making = running.making(state.0, other_base);
+        let mut opening = Opening::new(&running.head, salt, state, making);
         // An opening that was under way is replaced; what has to be written before it still has to be.
         let before = running.opening.take();
         let (before, aside) = before.map_or((None, None), |opening| (opening.flush, opening.aside));
@@ -264,8 +272,10 @@ impl Journal {
     }
 
     fn run(&mut self, opened: Opened) -> Recovered {
-        self.state = State::Running(Box::new(Running::new(&opened)));
-        let Opened { recovered, flush, aside, .. } = opened;
+        self.state = State::Running(Box::new(Running::new(&opened, self.config.history)));
+        let Opened { recovered, flush, last_write, aside, .. } = opened;
+        // The next opening says what the commits of that write add up to, the history each of them.
+        let flush = flush.or(last_write.filter(|_| self.config.history.is_some()));
         self.begin((&recovered.image, &recovered.ledger, &recovered.pending), false, flush);
         if let State::Running(running) = &mut self.state
             && let Some(opening) = &mut running.opening

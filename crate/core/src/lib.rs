@@ -3,7 +3,7 @@
 //! Two state machines are the whole of it: [`Replica`], a client's copy, and [`Primary`], the original. A host hands
 //! them what has come ([`host`]) and carries out what they want. Below them, bottom up: files as batches of operations
 //! ([`disk`]); records and what recovery makes of them ([`log`], [`head`], [`image`], [`ledger`], [`record`],
-//! [`aside`], [`journal`], [`inspection`]; FORMAT.md); SQLite over pages in memory ([`snapshot`], [`pages`], [`sqlite`], [`rows`], [`mutator`], [`migration`],
+//! [`aside`], [`history`], [`journal`], [`inspection`]; FORMAT.md); SQLite over pages in memory ([`snapshot`], [`pages`], [`sqlite`], [`rows`], [`mutator`], [`migration`],
 //! [`live`]).
 //!
 //! Modules are declared in layer order: none uses a later one.
@@ -18,6 +18,7 @@ pub mod image;
 pub mod ledger;
 pub mod record;
 pub mod aside;
+pub mod history;
 mod replay;
 mod recovery;
 mod checkpoint;

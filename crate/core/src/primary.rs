@@ -111,7 +111,7 @@ struct Queued {
 impl Primary {
     /// A primary of files that it has yet to read; fails with `bad_definition`.
     pub fn new(config: PrimaryConfig) -> Result<Self, Error> {
-        let journal = FileJournal::open(config.document.clone(), config.entropy);
+        let journal = FileJournal::open(config.document.clone(), config.history, config.entropy);
         Self::on(Box::new(journal), config)
     }
 
@@ -272,7 +272,7 @@ impl Primary {
         if touched == Touched::none() {
             return Ok(false);
         }
-        open.commit(&mut *self.journal, touched, Vec::new(), Vec::new())?;
+        open.commit(&mut *self.journal, self.now, touched, Vec::new(), Vec::new())?;
         Ok(true)
     }
 

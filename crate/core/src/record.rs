@@ -36,6 +36,8 @@ pub enum Record {
     Ledger(Ledger),
     /// The app has seen this rejection.
     Dismiss(MutationSeq),
+    /// When what follows was appended, in milliseconds since 1970.
+    Time(u64),
 }
 
 impl Record {
@@ -47,6 +49,7 @@ impl Record {
             Record::Rollup(_) => 3,
             Record::Ledger(_) => 4,
             Record::Dismiss(_) => 5,
+            Record::Time(_) => 6,
         }
     }
 
@@ -58,6 +61,11 @@ impl Record {
             Record::Rollup(rollup) => rollup.to_bytes(),
             Record::Ledger(ledger) => ledger.to_bytes(),
             Record::Dismiss(seq) => seq.to_bytes(),
+            Record::Time(at) => {
+                let mut out = Writer::new();
+                out.varint(*at);
+                out.finish()
+            }
         };
         if body.len() > RECORD_LIMIT {
             return Err(Error::new(Code::TooLarge, format!("a record of {} bytes", body.len())));
@@ -73,6 +81,12 @@ impl Record {
             3 => Record::Rollup(Rollup::from_bytes(body)?),
             4 => Record::Ledger(Ledger::from_bytes(body)?),
             5 => Record::Dismiss(MutationSeq::from_bytes(body)?),
+            6 => {
+                let mut from = Reader::new(body);
+                let at = from.varint()?;
+                from.end()?;
+                Record::Time(at)
+            }
             _ => return Err(Error::new(Code::BadFrame, format!("a record of kind {kind}"))),
         })
     }

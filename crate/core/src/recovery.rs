@@ -37,6 +37,14 @@ pub struct Recovered {
     pub damage: Option<Error>,
 }
 
+/// Bytes that a log has already, and where: to be written once more.
+#[derive(Debug)]
+pub(crate) struct Rewrite {
+    pub(crate) file: FileName,
+    pub(crate) offset: u64,
+    pub(crate) bytes: Vec<u8>,
+}
+
 /// What recovery hands over to the journal.
 #[derive(Debug)]
 pub(crate) struct Opened {
@@ -48,7 +56,11 @@ pub(crate) struct Opened {
     pub(crate) slot: Option<Side>,
     /// A log that has to be written again and flushed before the other one is touched: the device may not have it,
     /// whatever its cache says, and after a flush that failed another one alone would not bring it there.
-    pub(crate) flush: Option<(FileName, Vec<u8>)>,
+    pub(crate) flush: Option<Rewrite>,
+    /// The last write to a log that needs no such flush: a crash of the core alone may have come before its own.
+    pub(crate) last_write: Option<Rewrite>,
+    /// When the newest commit was appended; 0 if that is not known.
+    pub(crate) time: u64,
     /// The log and base that each slot names.
     pub(crate) named: [Option<(Side, Side)>; 2],
     pub(crate) log_len: [u64; 2],
@@ -326,7 +338,9 @@ impl Recovery {
         if let Some(info) = candidate.head.base_info {
             base.pad(info.page_count);
         }
-        let flush = (!candidate.in_slot).then(|| (candidate.head.log.log(), log[..used(&log)].to_vec()));
+        let file = candidate.head.log.log();
+        let flush =
+            (!candidate.in_slot).then(|| Rewrite { file, offset: 0, bytes: log[..used(&log)].to_vec() });
         let (opened, aside) = self.replay(candidate, base, &log, entropy)?;
         Ok(self.kept(Opened { flush, ..opened }, aside))
     }
@@ -342,6 +356,13 @@ impl Recovery {
         let mut replay = Replay::new(&head, has_history.then_some(base));
         replay.log(log, &head, in_slot);
         let (image, pending) = replay.finish();
+        let (from, to) = replay.last_write;
+        let last_write = log.get(from..to).filter(|bytes| !bytes.is_empty()).map(|bytes| Rewrite {
+            file: head.log.log(),
+            offset: from as u64,
+            bytes: bytes.to_vec(),
+        });
+        let time = replay.time;
         if self.role == Role::Primary {
             if let Some(damage) = replay.damage {
                 return Err(damage);
@@ -383,7 +404,7 @@ impl Recovery {
             tail_start: replay.tail_start,
             damage: replay.damage,
         };
-        Ok((self.opened(recovered, head), replay.aside))
+        Ok((Opened { last_write, time, ..self.opened(recovered, head) }, replay.aside))
     }
 
     /// A document of which the files say nothing.
@@ -427,6 +448,8 @@ impl Recovery {
             head,
             slot: self.newest_slot,
             flush: None,
+            last_write: None,
+            time: 0,
             aside: None,
             named: self.named,
             log_len: [size(FileName::Log0), size(FileName::Log1)],

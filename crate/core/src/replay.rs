@@ -30,6 +30,10 @@ pub(crate) struct Replay {
     /// On a primary: the newest commits, and where they begin.
     pub(crate) tail: Vec<Commit>,
     pub(crate) tail_start: Option<Position>,
+    /// When the last of what was read was appended; 0 if that is not known.
+    pub(crate) time: u64,
+    /// Where the last write to the log begins and ends: all that the device may lack of it.
+    pub(crate) last_write: (usize, usize),
     pub(crate) damage: Option<Error>,
     /// Whether records that had been flushed are lost.
     pub(crate) lost_records: bool,
@@ -76,6 +80,8 @@ impl Replay {
             ledger: Ledger::new(),
             tail: Vec::new(),
             tail_start: None,
+            time: 0,
+            last_write: (0, 0),
             damage: None,
             lost_records: false,
             lost_pages: false,
@@ -101,6 +107,7 @@ impl Replay {
             self.damaged(format!("the log was cut to {} bytes", log.len()));
         }
         let end = reader.at();
+        self.last_write = ((flushed as usize).min(end), end);
         let mut rest = Vec::new();
         let mut holes = Vec::new();
         let mut hole = end;
@@ -160,6 +167,7 @@ impl Replay {
             Ok(Record::Rollup(part)) => self.rollup(part),
             Ok(Record::Ledger(ledger)) => self.ledger.merge(ledger),
             Ok(Record::Dismiss(seq)) => self.ledger.dismiss(self.me, seq),
+            Ok(Record::Time(at)) => self.time = at,
             Err(error) => {
                 self.damaged(error.message);
                 self.aside.keep(frame.kind, frame.body);

@@ -90,6 +90,7 @@ impl Replica {
         let journal = Journal::open(JournalConfig {
             document: config.document.clone(),
             role: Role::Replica,
+            history: None,
             entropy: config.entropy,
         });
         Ok(Self {

@@ -44,7 +44,7 @@ struct Files {
 impl Place for Files {
     fn open(&mut self) -> Box<dyn CommitJournal> {
         self.opened += 1;
-        Box::new(FileJournal::open(DocumentId::new("doc").unwrap(), [self.opened; 32]))
+        Box::new(FileJournal::open(DocumentId::new("doc").unwrap(), None, [self.opened; 32]))
     }
 
     fn run(&mut self, journal: &mut dyn CommitJournal) {
@@ -101,7 +101,7 @@ fn noisy_entry(start: &mut Start, pages: &[Vec<u8>], is_refused: bool) -> Entry 
         rejections: is_refused.then_some(rejection).into_iter().collect(),
     };
     start.ledger.decide(&outcome).unwrap();
-    Entry::of_commit(clients, vec![outcome], commit, &start.image)
+    Entry::of_commit(1, clients, vec![outcome], commit, &start.image)
 }
 
 fn assert_same(one: &Start, other: &Start) {
@@ -218,7 +218,8 @@ fn another_history_is_adopted_while_there_is_no_commit() {
         entry(&mut theirs, 1);
         entry(&mut theirs, 2);
         let clients = theirs.ledger.clone();
-        let adopted = Entry { clients, outcomes: vec![], change: Change::Adopted(theirs.image.clone()) };
+        let adopted =
+            Entry { at: 1, clients, outcomes: vec![], change: Change::Adopted(theirs.image.clone()) };
         journal.append(Lsn(0), &adopted).unwrap();
         assert!(matches!(&place.told(&mut *journal)[..], [JournalEvent::Appended(_)]));
         for late in [adopted, entry(&mut start, 3)] {

@@ -242,7 +242,7 @@ fn anything(role: Role, seed: u64) -> Vec<Step> {
 }
 
 fn plan(role: Role, seed: u64, stride: u64) -> Plan {
-    Plan { role, seed, stride }
+    Plan { role, seed, stride, history: false }
 }
 
 #[test]
@@ -298,6 +298,20 @@ fn rollups_and_resets() {
 fn recovery_itself() {
     for role in [Role::Replica, Role::Primary] {
         sweep("recovery", plan(role, 7, 2), &recovery(role)).close("recovery", &PLANNED);
+    }
+}
+
+/// The scripts of a primary that begin logs, with every moment kept.
+#[test]
+fn a_history() {
+    for (what, script, stride) in [
+        ("small writes, kept", small(Role::Primary), 2),
+        ("checkpoints, kept", checkpoint_under_load(Role::Primary), 5),
+        ("shrink and grow, kept", shrink_and_grow(Role::Primary), 5),
+        ("recovery, kept", recovery(Role::Primary), 9),
+    ] {
+        let plan = Plan { history: true, ..plan(Role::Primary, 12, stride) };
+        sweep(what, plan, &script).close(what, &PLANNED);
     }
 }
 

@@ -342,7 +342,7 @@ fn files_of_a_newer_format_another_document_or_role_are_left_alone() {
     let open = |disk: &mut DiskMemory, document: &str, role| {
         let before = disk.clone();
         let document = DocumentId::new(document).unwrap();
-        let mut journal = Journal::open(JournalConfig { document, role, entropy: [1; 32] });
+        let mut journal = Journal::open(JournalConfig { document, role, history: None, entropy: [1; 32] });
         let error = recover(&mut journal, disk).unwrap_err();
         assert!(journal.next_batch().is_none() && journal.unanswered().is_none());
         assert!(FileName::ALL.iter().all(|file| before.bytes(*file) == disk.bytes(*file)));

@@ -141,6 +141,13 @@ fn records() -> Vec<(&'static str, Record)> {
     ]
 }
 
+/// The first record of a primary's log.
+fn time() -> Vec<u8> {
+    let (mut bytes, record) = (Vec::new(), Record::Time(1_700_000_000_000));
+    Chain::new(SALT).append(record.kind(), false, &record.body().unwrap(), &mut bytes);
+    bytes
+}
+
 /// Every block of FORMAT.md as this build writes it: name and bytes, in the order of the file `log-0`, then `head`.
 fn blocks() -> Vec<(&'static str, Vec<u8>)> {
     let mut chain = Chain::new(SALT);
@@ -157,6 +164,7 @@ fn blocks() -> Vec<(&'static str, Vec<u8>)> {
     let head = Head { opening: opening as u64, ..head() };
     blocks.insert(0, ("log-header", head.encode(Place::Log)));
     blocks.push(("head", head.encode(Place::Slot)));
+    blocks.push(("time", time()));
     blocks
 }
 
@@ -190,6 +198,9 @@ fn the_blocks_of_the_format_are_read_as_what_they_say() {
         LogReader::new(&log, SALT).map(|frame| Record::decode(frame.kind, frame.body).unwrap()).collect();
     let meant: Vec<_> = records().into_iter().map(|(_, record)| record).collect();
     assert_eq!(read, meant);
+    let first = [vec![0; LOG_HEADER_LEN], documented("time")].concat();
+    let frame = LogReader::new(&first, SALT).next().unwrap();
+    assert_eq!(Record::decode(frame.kind, frame.body).unwrap(), Record::Time(1_700_000_000_000));
     assert_eq!(log, golden("log-0"));
     assert_eq!(documented("head"), golden("head"));
 }

@@ -191,7 +191,8 @@ fn a_rejection_that_is_told_again_after_its_retry_was_kept_is_dealt_with() {
     // The commit with the rejection was in a new log that the device lost, the retry in the old one, too.
     let mut disk = DiskMemory::new(1);
     let document = DocumentId::new("doc").unwrap();
-    let mut journal = Journal::open(JournalConfig { document, role: Role::Replica, entropy: [9; 32] });
+    let mut journal =
+        Journal::open(JournalConfig { document, role: Role::Replica, history: None, entropy: [9; 32] });
     let settle = |journal: &mut Journal, disk: &mut DiskMemory| {
         while let Some(batch) = journal.next_batch() {
             journal.answer(disk.run(&batch)).unwrap();

@@ -65,7 +65,8 @@ impl Room {
     fn open(data: &Path) -> Self {
         let document = DocumentId::new("bench").unwrap();
         let disk = FileDisk::open(data, &document, Duration::ZERO).unwrap();
-        let config = PrimaryConfig { document: document.clone(), definition: definition(), entropy: [7; 32] };
+        let (history, entropy) = (None, [7; 32]);
+        let config = PrimaryConfig { document: document.clone(), definition: definition(), history, entropy };
         let primary = Primary::new(config).unwrap();
         let mut room = Self { primary, disk, seq: MutationSeq(0), batch: None, drained: None, appended: 0 };
         let hello = Hello {

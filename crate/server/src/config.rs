@@ -64,6 +64,8 @@ pub struct Limits {
     pub idle: Duration,
     /// How long a room waits for files that somebody else holds.
     pub lock: Duration,
+    /// How far back a document can be restored; without it no history is kept.
+    pub history: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -85,6 +87,7 @@ impl Default for Limits {
             rooms: 4096,
             idle: Duration::from_secs(30),
             lock: Duration::from_secs(5),
+            history: None,
         }
     }
 }

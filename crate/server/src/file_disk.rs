@@ -7,7 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use offprint_core::disk::{DiskAnswer, DiskBatch, DiskOp, DiskValue, FileName};
+use offprint_core::history::{Kept, behind, describe};
+use offprint_core::journal::History;
 use offprint_protocol::{Code, DocumentId, Error};
+
+use crate::kept_logs::KeptLogs;
 
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 const LOCK_RETRY: Duration = Duration::from_millis(20);
@@ -16,6 +20,7 @@ const LOCK_RETRY: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct FileDisk {
     files: [File; FileName::ALL.len()],
+    kept: KeptLogs,
     _lock: File,
 }
 
@@ -45,9 +50,27 @@ impl FileDisk {
         let [head, log_0, log_1, base_0, base_1, aside] = FileName::ALL.map(|file| open(file.as_str()));
         let files = [head?, log_0?, log_1?, base_0?, base_1?, aside?];
         // Whether or not they are new: whoever made them may have died before they were flushed.
-        flush_directory(&directory)?;
-        flush_directory(data)?;
-        Ok(Self { files, _lock: lock })
+        let flushed = flush_directory(&directory).and_then(|()| flush_directory(data));
+        flushed.map_err(|error| failed("flush a directory", &error))?;
+        Ok(Self { files, kept: KeptLogs::of(&directory), _lock: lock })
+    }
+
+    /// The history that is kept of the document's logs, those in use included.
+    pub fn history(&self) -> Result<History, Error> {
+        let logs = || {
+            let mut logs: Vec<Kept> = self.kept.list()?.into_iter().map(|(kept, _)| kept).collect();
+            for log in [FileName::Log0, FileName::Log1] {
+                logs.extend(describe(&self.whole(log)?));
+            }
+            logs.sort_by_key(|log| (log.start, log.end));
+            Ok(History { behind: behind(&logs) })
+        };
+        logs().map_err(|error| failed("read the history", &error))
+    }
+
+    /// Deletes the kept logs that no moment since `horizon` (in milliseconds since 1970) needs; gives how many.
+    pub fn age_out(&self, horizon: u64) -> Result<usize, Error> {
+        self.kept.age_out(horizon).map_err(|error| failed("delete what is too old", &error))
     }
 
     /// Carries the batch out, in order, up to the first operation that fails.
@@ -67,6 +90,7 @@ impl FileDisk {
             }
             DiskOp::Grow { file, to } => (file, "grow", self.grow(file, to).map(|()| DiskValue::Done)),
             DiskOp::Truncate { file, to } => (file, "cut", self.cut(file, to).map(|()| DiskValue::Done)),
+            DiskOp::Keep { file } => (file, "keep", self.keep(file).map(|()| DiskValue::Done)),
             DiskOp::Flush { file } => (file, "flush", self.file(file).sync_data().map(|()| DiskValue::Done)),
         };
         result.map_err(|error| failed(&format!("{doing} {}", file.as_str()), &error))
@@ -116,6 +140,22 @@ impl FileDisk {
         Ok(())
     }
 
+    /// The log stays as it is until the copy of what it tells is flushed under its name: every step may be repeated.
+    fn keep(&self, name: FileName) -> io::Result<()> {
+        let log = self.whole(name)?;
+        if let Some(kept) = describe(&log).filter(Kept::is_telling)
+            && (kept.is_whole || self.kept.reaches(kept.start)?)
+        {
+            self.kept.add(&log[..kept.len as usize], &kept)?;
+        }
+        self.cut(name, 0)?;
+        self.file(name).sync_all()
+    }
+
+    fn whole(&self, name: FileName) -> io::Result<Vec<u8>> {
+        self.read(name, 0, u32::try_from(self.size(name)?).map_err(io::Error::other)?)
+    }
+
     fn cut(&self, name: FileName, to: u64) -> io::Result<()> {
         if self.size(name)? > to { self.file(name).set_len(to) } else { Ok(()) }
     }
@@ -145,15 +185,13 @@ fn failed(doing: &str, error: &io::Error) -> Error {
 
 /// Makes the names in the directory survive a power cut.
 #[cfg(unix)]
-fn flush_directory(path: &Path) -> Result<(), Error> {
-    File::open(path)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|error| failed("flush a directory", &error))
+pub(crate) fn flush_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
 /// Windows has no such call: NTFS journals its names.
 #[cfg(not(unix))]
-fn flush_directory(_path: &Path) -> Result<(), Error> {
+pub(crate) fn flush_directory(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 
@@ -260,12 +298,13 @@ mod tests {
             let ops = (0..random(6)).map(|_| {
                 let file = FileName::ALL[random(6) as usize];
                 let offset = random(20_000);
-                match random(6) {
+                match random(7) {
                     0 => DiskOp::Size { file },
                     1 => read(file, offset, random(9_000) as u32),
                     2 => DiskOp::Grow { file, to: offset },
                     3 => DiskOp::Flush { file },
                     4 => DiskOp::Truncate { file, to: offset },
+                    5 => DiskOp::Keep { file },
                     _ => {
                         DiskOp::Write { file, offset, bytes: vec![random(256) as u8; random(9_000) as usize] }
                     }

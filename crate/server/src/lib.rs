@@ -19,6 +19,7 @@ mod definition_file;
 mod file_disk;
 mod handshake;
 mod json;
+mod kept_logs;
 mod metrics;
 mod origin;
 mod outbox;

@@ -161,11 +161,15 @@ impl Engine {
         let opening = spawn_blocking(move || {
             let disk = FileDisk::open(rooms.data(), &document, rooms.limits().lock)?;
             let definition = rooms.definition().clone();
-            let machine = rooms.make(PrimaryConfig { document: document.clone(), definition, entropy })?;
+            let history = rooms.limits().history.map(|_| disk.history()).transpose()?;
+            let config = PrimaryConfig { document: document.clone(), definition, history, entropy };
+            let machine = rooms.make(config)?;
             let sessions = BTreeMap::new();
             let counted = PrimaryCounts::default();
             let asked = BTreeMap::new();
-            Ok(Self { rooms, document, machine, disk, sessions, asked, batch: None, counted })
+            let engine = Self { rooms, document, machine, disk, sessions, asked, batch: None, counted };
+            engine.age_out();
+            Ok(engine)
         });
         opening.await.map_err(|_| Error::new(Code::Internal, "opening the document's files panicked"))?
     }
@@ -213,8 +217,12 @@ impl Engine {
         }
         while let Some(batch) = self.batch.take() {
             let flushes = batch.ops.iter().any(|op| matches!(op, DiskOp::Flush { .. }));
+            let keeps = batch.ops.iter().any(|op| matches!(op, DiskOp::Keep { .. }));
             let start = Instant::now();
             let answer = self.disk.run(batch);
+            if keeps {
+                self.age_out();
+            }
             if flushes {
                 self.rooms.metrics().flush.observe(start.elapsed());
             }
@@ -264,6 +272,19 @@ impl Engine {
             }
             if inputs.is_empty() {
                 return Ok(());
+            }
+        }
+    }
+
+    /// What stays for now does no harm: it goes another time.
+    fn age_out(&self) {
+        let Some(reach) = self.rooms.limits().history else { return };
+        let reach = u64::try_from(reach.as_millis()).unwrap_or(u64::MAX);
+        match self.disk.age_out(now().saturating_sub(reach)) {
+            Ok(0) => {}
+            Ok(logs) => tracing::info!(document = %self.document, logs, "aged out"),
+            Err(error) => {
+                tracing::warn!(document = %self.document, message = error.message, "cannot age out")
             }
         }
     }

@@ -156,8 +156,12 @@ fn recover(disk: &mut FileDisk, document: &DocumentId) -> Result<(Journal, Recov
     let mut entropy = [0; 32];
     getrandom::fill(&mut entropy)
         .map_err(|error| Error::new(Code::Internal, format!("no randomness: {error}")))?;
-    let mut journal =
-        Journal::open(JournalConfig { document: document.clone(), role: Role::Primary, entropy });
+    let mut journal = Journal::open(JournalConfig {
+        document: document.clone(),
+        role: Role::Primary,
+        history: None,
+        entropy,
+    });
     while let Some(batch) = journal.next_batch() {
         if let Some(recovered) = journal.answer(disk.run(batch))? {
             return Ok((journal, recovered));

@@ -8,6 +8,7 @@ pub mod book;
 pub mod faults;
 pub mod inspect;
 pub mod network;
+mod past;
 pub mod random;
 pub mod tab;
 pub mod workload;

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use offprint_core::disk::DiskBatch;
 use offprint_core::disk_memory::DiskMemory;
-use offprint_core::host::{PrimaryConfig, ReplicaConfig, ReplicaInput};
+use offprint_core::host::{History, PrimaryConfig, ReplicaConfig, ReplicaInput};
 use offprint_core::journal_memory::JournalMemory;
 use offprint_core::{Image, Primary, PrimaryLimits, Replica};
 use offprint_protocol::rpc::Status;
@@ -128,11 +128,11 @@ fn new_replica(random: &mut Random, no: usize, version: usize, server: bool) -> 
 }
 
 fn new_primary(random: &mut Random, no: usize, version: usize, journal: Option<&JournalMemory>) -> Primary {
-    let config = PrimaryConfig {
-        document: document(no),
-        definition: workload::definition(version),
-        entropy: random.entropy(),
-    };
+    let entropy = random.entropy();
+    // Every other opening is whole.
+    let history = Some(History { behind: if entropy[0] < 128 { 0 } else { u64::MAX } });
+    let config =
+        PrimaryConfig { document: document(no), definition: workload::definition(version), history, entropy };
     let primary = match journal {
         Some(journal) => Primary::on(Box::new(journal.join()), config),
         None => Primary::new(config),

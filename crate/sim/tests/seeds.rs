@@ -43,7 +43,7 @@ fn two_primaries_of_one_journal_and_their_clients_agree_in_the_end() {
 
 #[test]
 fn pending_mutations_survive_a_server_that_was_restored_from_an_older_copy() {
-    let faults = run(Plan { clients: 2, restore: true, ..plan() }, 5_000..5_010);
+    let faults = run(Plan { clients: 2, restore: true, ..plan() }, 5_000..5_020);
     assert!(faults.count(Fault::Restore) > 0, "{faults}");
 }
 

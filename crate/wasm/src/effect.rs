@@ -59,6 +59,7 @@ impl From<DiskOp> for Op {
             }
             DiskOp::Grow { file, to } => Op::Grow { file: file.as_str(), to },
             DiskOp::Truncate { file, to } => Op::Truncate { file: file.as_str(), to },
+            DiskOp::Keep { .. } => unreachable!("BUG: a replica keeps no history"),
             DiskOp::Flush { file } => Op::Flush { file: file.as_str() },
         }
     }

@@ -1,6 +1,6 @@
 //! Room on the device: logs grow before they are full, and what is done when there is no more.
 //!
-//! Only batches that take room may fail for want of it: growth, pages of a base, `aside`. Everything else overwrites
+//! Only batches that take room may fail for want of it: growth, a kept log, pages of a base, `aside`. Everything else overwrites
 //! what is there. So what fits goes on being flushed while the rest waits.
 
 use offprint_protocol::rpc::Shortage;
@@ -90,7 +90,9 @@ impl Running {
         let Some(lack) = &mut self.lack else { return };
         match flight {
             Flight::Room { .. } => lack.hold = Hold::Trying,
-            Flight::Grow { .. } | Flight::Aside | Flight::NewBase | Flight::CatchUp => self.lack = None,
+            Flight::Grow { .. } | Flight::Keep { .. } | Flight::Aside | Flight::NewBase | Flight::CatchUp => {
+                self.lack = None
+            }
             _ if lack.hold == Hold::Stuck => self.lack = None,
             // What is spare has changed.
             Flight::Flip { .. } | Flight::Head => lack.has_dropped_spare = false,
@@ -193,8 +195,11 @@ impl Running {
             }
             None => {
                 bases[base.other().index()] = 0;
-                let other = &mut logs[log.other().index()];
-                *other = (*other).min(LOG_GROWTH);
+                // With a history the other log is kept first, at the next opening.
+                if self.history.is_none() {
+                    let other = &mut logs[log.other().index()];
+                    *other = (*other).min(LOG_GROWTH);
+                }
                 if let Some(tail) = self.tail.as_ref().filter(|_| is_idle) {
                     let active = &mut logs[log.index()];
                     *active = (*active).min((tail.end() + AHEAD).next_multiple_of(LOG_GROWTH));

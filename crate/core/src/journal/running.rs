@@ -5,11 +5,11 @@ use offprint_protocol::{Code, Error};
 use crate::checkpoint::{Opening, PageQueue};
 use crate::disk::{DiskOp, FileName};
 use crate::head::{Head, Place, Role, SLOT_LEN, Side};
-use crate::journal::Ticket;
 use crate::journal::room::{Hold, Lack};
+use crate::journal::{History, Ticket};
 use crate::log::{Chain, FRAME_LEN, LOG_GROWTH};
 use crate::record::Record;
-use crate::recovery::Opened;
+use crate::recovery::{Opened, Rewrite};
 
 /// Below this many bytes behind its opening, a log needs no checkpoint.
 const CHECKPOINT_BYTES: u64 = 2 << 20;
@@ -48,6 +48,12 @@ pub(super) struct Running {
     pub(super) wanted: u64,
     /// Bytes of the active log's rollup, and whether base has them.
     pub(super) rollup: (u64, bool),
+    /// Whether the active log tells every page.
+    pub(super) is_whole: bool,
+    /// What is kept of the logs, if they are kept.
+    pub(super) history: Option<History>,
+    /// When the newest commit was appended; 0 if that is not known.
+    pub(super) time: u64,
     /// Since when nothing was appended, up to which ticket.
     pub(super) quiet: (u64, Ticket),
     pub(super) is_idle: bool,
@@ -74,6 +80,9 @@ pub(super) enum Flight {
     Grow {
         file: FileName,
         to: u64,
+    },
+    Keep {
+        file: FileName,
     },
     Aside,
     NewBase,
@@ -105,8 +114,8 @@ impl Tail {
 
 impl Running {
     /// The files as recovery left them; an opening has to follow.
-    pub(super) fn new(opened: &Opened) -> Self {
-        let Opened { slot, named, log_len, base_len, head_len, .. } = *opened;
+    pub(super) fn new(opened: &Opened, history: Option<History>) -> Self {
+        let Opened { slot, named, log_len, base_len, head_len, time, .. } = *opened;
         Self {
             head: opened.head.clone(),
             slot,
@@ -126,6 +135,9 @@ impl Running {
             lack: None,
             wanted: 0,
             rollup: (0, false),
+            is_whole: false,
+            history,
+            time,
             quiet: (0, Ticket(0)),
             is_idle: false,
         }
@@ -161,6 +173,9 @@ impl Running {
 
     pub(super) fn append(&mut self, record: &Record) -> Result<Ticket, Error> {
         let (kind, body) = (record.kind(), record.body()?);
+        if let Record::Time(at) = record {
+            self.time = *at;
+        }
         if kind == MUTATION {
             self.check_room(body.len() + FRAME_LEN)?;
         }
@@ -228,8 +243,8 @@ impl Running {
     }
 
     fn opening_step(&mut self, opening: &mut Opening) -> Option<(Flight, Vec<DiskOp>)> {
-        if let Some((file, bytes)) = opening.flush.take() {
-            let ops = vec![DiskOp::Write { file, offset: 0, bytes }, DiskOp::Flush { file }];
+        if let Some(Rewrite { file, offset, bytes }) = opening.flush.take() {
+            let ops = vec![DiskOp::Write { file, offset, bytes }, DiskOp::Flush { file }];
             return Some((Flight::Part, ops));
         }
         if let Some((offset, bytes)) = opening.aside.clone() {
@@ -242,6 +257,11 @@ impl Running {
             opening.head.generation = self.head.generation + 1;
             opening.head.log = self.head.log.other();
             opening.head.base = if opening.other_base { self.head.base.other() } else { self.head.base };
+            opening.is_kept = self.history.is_none() || self.log_len[opening.head.log.index()] == 0;
+        }
+        if !opening.is_kept {
+            let file = opening.head.log.log();
+            return (!self.is_blocked()).then(|| (Flight::Keep { file }, vec![DiskOp::Keep { file }]));
         }
         if let Some(new_base) = opening.new_base.as_mut().filter(|new_base| !new_base.is_done()) {
             if self.is_blocked() {
@@ -291,6 +311,11 @@ impl Running {
         }
         ops.push(DiskOp::Write { file, offset: 0, bytes: header });
         ops.push(DiskOp::Flush { file });
+        self.history = match opening.is_whole {
+            true => self.history.map(|_| History { behind: 0 }),
+            false => self.history_with_active(),
+        };
+        self.is_whole = opening.is_whole;
         self.head = opening.head.clone();
         ops.extend(self.head_ops());
         self.tail = Some(Tail { chain: opening.chain, written: end, queue: Vec::new(), starts_write: true });
@@ -353,6 +378,12 @@ impl Running {
             }
             Flight::Head => self.name(),
             Flight::Grow { file, to } => self.grown(file, to),
+            Flight::Keep { file } => {
+                self.grown(file, 0);
+                if let Some(opening) = &mut self.opening {
+                    opening.is_kept = true;
+                }
+            }
             Flight::Aside => {
                 if let Some(opening) = &mut self.opening {
                     opening.aside = None;
@@ -381,7 +412,7 @@ impl Running {
     pub(super) fn no_room(&mut self, error: &Error) -> bool {
         debug_assert!(error.code == Code::Quota);
         let is_dropped = match self.flight {
-            Some(Flight::Grow { .. } | Flight::Aside) => true,
+            Some(Flight::Grow { .. } | Flight::Keep { .. } | Flight::Aside) => true,
             Some(Flight::NewBase) => {
                 if let Some(new_base) = self.opening.as_mut().and_then(|opening| opening.new_base.as_mut()) {
                     new_base.back();
@@ -411,7 +442,7 @@ impl Running {
     }
 
     /// Bytes of the active log behind its opening.
-    fn behind(&self) -> u64 {
+    pub(super) fn behind(&self) -> u64 {
         self.tail.as_ref().map_or(0, |tail| tail.end().saturating_sub(self.head.opening))
     }
 
@@ -430,7 +461,7 @@ impl Running {
         if self.opening.is_some() || self.tail.is_none() {
             return false;
         }
-        let is_long = || self.behind() > self.log_limit().max(self.head.opening);
+        let is_long = || self.behind() > self.log_limit().max(self.opening_cost());
         self.is_blocked_and_stale() || self.catch_up.is_none() && (is_long() || self.is_idle_and_stale())
     }
 }

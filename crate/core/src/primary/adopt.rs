@@ -103,7 +103,8 @@ impl Primary {
         checked?;
         open.received(hello.client, hello.secret.key(), hello.confirmed);
         let change = Change::Adopted(image.clone());
-        let entry = Entry { clients: open.ledger.clone(), outcomes: Vec::new(), change };
+        let clients = open.ledger.clone();
+        let entry = Entry { at: self.now, clients, outcomes: Vec::new(), change };
         let ticket = self.journal.append(Lsn(0), &entry)?;
         open.appending = Some(Appending { ticket, entry, image, batch: Vec::new() });
         // Whoever greeted before has the start of another history: they come back.

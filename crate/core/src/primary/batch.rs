@@ -72,7 +72,7 @@ impl Primary {
                 }),
             }
         }
-        open.commit(&mut *self.journal, touched, outcomes.into_values().collect(), batch)?;
+        open.commit(&mut *self.journal, self.now, touched, outcomes.into_values().collect(), batch)?;
         Ok(true)
     }
 }
@@ -82,6 +82,7 @@ impl Open {
     pub(super) fn commit(
         &mut self,
         journal: &mut dyn CommitJournal,
+        now: u64,
         touched: Touched,
         outcomes: Vec<Outcome>,
         batch: Vec<Queued>,
@@ -101,7 +102,7 @@ impl Open {
                 clients.insert(entry.clone());
             }
         }
-        let entry = Entry::of_commit(clients, outcomes, commit, &image);
+        let entry = Entry::of_commit(now, clients, outcomes, commit, &image);
         let ticket = journal.append(self.tail.end().lsn, &entry)?;
         self.appending = Some(Appending { ticket, entry, image, batch });
         Ok(())

@@ -343,6 +343,7 @@ impl Server {
         let config = PrimaryConfig {
             document: DocumentId::new("doc").unwrap(),
             definition: definition(),
+            history: None,
             entropy: [entropy; 32],
         };
         let primary = make(Primary::new(config).unwrap());

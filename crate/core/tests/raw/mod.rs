@@ -27,7 +27,7 @@ pub fn definition() -> Definition {
 
 pub fn config(entropy: u8) -> PrimaryConfig {
     let document = DocumentId::new("doc").unwrap();
-    PrimaryConfig { document, definition: definition(), entropy: [entropy; 32] }
+    PrimaryConfig { document, definition: definition(), history: None, entropy: [entropy; 32] }
 }
 
 /// A client that knows nothing yet.

@@ -76,7 +76,7 @@ pub fn document() -> DocumentId {
 pub fn journal(role: Role, life: u64) -> Journal {
     let mut entropy = [7; 32];
     entropy[..8].copy_from_slice(&life.to_le_bytes());
-    Journal::open(JournalConfig { document: document(), role, entropy })
+    Journal::open(JournalConfig { document: document(), role, history: None, entropy })
 }
 
 /// Runs the open's reads; gives what was recovered.

@@ -80,7 +80,9 @@ impl Throw {
         match op {
             DiskOp::Size { .. } | DiskOp::Read { .. } => &[Throw::Nothing],
             DiskOp::Write { .. } => &[Throw::Nothing, Throw::Part, Throw::Done],
-            DiskOp::Grow { .. } | DiskOp::Truncate { .. } => &[Throw::Nothing, Throw::Done],
+            DiskOp::Grow { .. } | DiskOp::Truncate { .. } | DiskOp::Keep { .. } => {
+                &[Throw::Nothing, Throw::Done]
+            }
             DiskOp::Flush { .. } => &[Throw::Nothing, Throw::LostFlush, Throw::Done],
         }
     }
@@ -89,6 +91,7 @@ impl Throw {
 #[derive(Clone, Default)]
 pub struct FaultDisk {
     files: [File; FileName::ALL.len()],
+    kept: Vec<Arc<Vec<u8>>>,
     writes: u64,
     pub ops: u64,
     /// The bytes that writes and growth brought.
@@ -217,6 +220,11 @@ impl FaultDisk {
         self.files[file as usize].cache.read(0, usize::MAX)
     }
 
+    /// What was put aside, in order.
+    pub fn kept(&self) -> impl Iterator<Item = &[u8]> {
+        self.kept.iter().map(|bytes| &bytes[..])
+    }
+
     pub fn has_unflushed(&self) -> bool {
         self.files.iter().any(|file| file.is_longer || !file.dirty.is_empty())
     }
@@ -268,6 +276,14 @@ impl FaultDisk {
             DiskOp::Truncate { file, to } => {
                 self.writes += 1;
                 self.files[*file as usize].cut(usize::try_from(*to).unwrap_or(usize::MAX));
+                DiskValue::Done
+            }
+            DiskOp::Keep { file } => {
+                let bytes = self.bytes(*file);
+                if !bytes.is_empty() {
+                    self.kept.push(Arc::new(bytes));
+                    self.files[*file as usize] = File::default();
+                }
                 DiskValue::Done
             }
             DiskOp::Flush { .. } if self.lies => {

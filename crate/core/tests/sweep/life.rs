@@ -6,7 +6,7 @@ use std::rc::Rc;
 use offprint_core::disk::{DiskAnswer, DiskBatch, DiskOp, FileName};
 use offprint_core::head::{Head, HeadBytes, Place};
 use offprint_core::image::Image;
-use offprint_core::journal::{Journal, JournalConfig, Recovered, Role};
+use offprint_core::journal::{History, Journal, JournalConfig, Recovered, Role};
 use offprint_core::ledger::Ledger;
 use offprint_core::record::{PendingMutation, Record};
 use offprint_protocol::{
@@ -17,6 +17,7 @@ use offprint_protocol::{
 use crate::sweep::fault_disk::{Cut, FaultDisk};
 use crate::sweep::faults::{Fault, Report};
 use crate::sweep::model::{Model, State, Verdict};
+use crate::sweep::past::Past;
 use crate::sweep::random::Random;
 use crate::sweep::stock::{self, Stock};
 
@@ -74,6 +75,8 @@ pub struct Life {
     pub verdict: Option<Verdict>,
     /// A batch that fails is given to the same disk again.
     pub retries: bool,
+    /// Whether a history is kept.
+    is_kept: bool,
     stock: Stock,
     /// Every life has a number of its own, over all clones of the disk.
     no: u64,
@@ -88,7 +91,13 @@ impl Life {
     pub fn new(role: Role, seed: u64) -> Self {
         let model = Model::new(role);
         let disk = FaultDisk::default();
-        Self::on(disk, model, BTreeMap::new(), Report::default(), seed, 0)
+        Self::on(disk, model, BTreeMap::new(), Report::default(), false, seed, 0)
+    }
+
+    /// A primary whose history is kept.
+    pub fn with_history(seed: u64) -> Self {
+        let model = Model::new(Role::Primary);
+        Self::on(FaultDisk::default(), model, BTreeMap::new(), Report::default(), true, seed, 0)
     }
 
     fn on(
@@ -96,6 +105,7 @@ impl Life {
         model: Model,
         salts: BTreeMap<[u8; 8], (u64, FileName)>,
         report: Report,
+        is_kept: bool,
         seed: u64,
         no: u64,
     ) -> Self {
@@ -103,7 +113,10 @@ impl Life {
         entropy[..8].copy_from_slice(&no.to_le_bytes());
         entropy[8..16].copy_from_slice(&seed.to_le_bytes());
         let document = DocumentId::new("team-42").unwrap();
-        let journal = Journal::open(JournalConfig { document, role: model.role, entropy });
+        // Every other opening is whole, whether or not it has to be.
+        let behind = || if no.is_multiple_of(2) { u64::MAX } else { past(&disk).behind() };
+        let history = is_kept.then(|| History { behind: behind() });
+        let journal = Journal::open(JournalConfig { document, role: model.role, history, entropy });
         Self {
             disk,
             model,
@@ -114,6 +127,7 @@ impl Life {
             is_lenient: false,
             verdict: None,
             retries: false,
+            is_kept,
             stock: Stock::of(&Image::none()),
             no,
             requests: 0,
@@ -134,7 +148,8 @@ impl Life {
         let mut report = std::mem::take(&mut self.report);
         report.lives += 1;
         let no = report.lives;
-        Self::on(self.disk.clone(), self.model.clone(), self.salts.clone(), report, seed, no)
+        let (disk, model, salts) = (self.disk.clone(), self.model.clone(), self.salts.clone());
+        Self::on(disk, model, salts, report, self.is_kept, seed, no)
     }
 
     /// Another life on the same files.
@@ -197,11 +212,23 @@ impl Life {
 
     /// Invariant 6: a recovered log stays as it is until a head names the other one; no salt is used twice.
     fn observe(&mut self, op: &DiskOp) {
-        let DiskOp::Write { file, offset, bytes } = op else { return };
+        let (file, offset, bytes) = match op {
+            DiskOp::Write { file, offset, bytes } => (file, offset, bytes),
+            DiskOp::Keep { file } => {
+                assert_ne!(self.recovered_log, Some(*file), "a recovered log is emptied");
+                return;
+            }
+            _ => return,
+        };
         match file {
             FileName::Head => self.recovered_log = None,
             // A log that only the cache may hold is written again as it is.
-            FileName::Log0 | FileName::Log1 if self.disk.bytes(*file).starts_with(bytes) => {}
+            FileName::Log0 | FileName::Log1
+                if self
+                    .disk
+                    .bytes(*file)
+                    .get(*offset as usize..)
+                    .is_some_and(|there| there.starts_with(bytes)) => {}
             FileName::Log0 | FileName::Log1 => {
                 assert_ne!(self.recovered_log, Some(*file), "a recovered log is written");
                 if *offset == 0 {
@@ -220,11 +247,24 @@ impl Life {
             self.verdict = Some(self.model.judge(recovered));
         } else {
             self.model.check(recovered);
+            self.check_history(&recovered.image);
         }
         self.model.opened(recovered);
         self.stock = Stock::of(&recovered.image);
         self.is_open = true;
         self.recovered_log = newest_log(&self.disk);
+    }
+
+    /// Every moment that there was is in the history: two of them stand for all.
+    fn check_history(&mut self, newest: &Image) {
+        if !self.is_kept || newest.lsn() == Lsn(0) {
+            return;
+        }
+        let past = past(&self.disk);
+        assert!(past.image(newest.lsn()).unwrap() == *newest, "the history ends elsewhere");
+        let lsn = Lsn(1 + self.random.below(newest.lsn().0));
+        let image = past.image(lsn).unwrap();
+        assert!(self.model.knows(&image), "Lsn {lsn} was never so: {:?}", past.logs());
     }
 
     /// Reads the files.
@@ -381,6 +421,9 @@ impl Life {
         let outcomes = self.outcome(&mut now);
         let mut commits = Vec::new();
         for sql in sql {
+            if !commits.is_empty() {
+                self.model.between.push(Rc::new(now.image.clone()));
+            }
             let commit = self.stock.run(&now.image, sql);
             now.image.apply_commit(&commit).unwrap();
             commits.push(commit);
@@ -447,6 +490,11 @@ impl Life {
             }
         }
     }
+}
+
+fn past(disk: &FaultDisk) -> Past {
+    let logs = [disk.bytes(FileName::Log0), disk.bytes(FileName::Log1)];
+    Past::of(disk.kept(), [&logs[0], &logs[1]])
 }
 
 fn heads(disk: &FaultDisk, file: FileName, place: Place) -> impl Iterator<Item = Head> {

@@ -6,6 +6,7 @@ pub mod faults;
 pub mod life;
 pub mod model;
 pub mod pair;
+pub mod past;
 pub mod points;
 pub mod random;
 pub mod stock;

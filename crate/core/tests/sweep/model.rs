@@ -23,6 +23,8 @@ pub struct Model {
     identity: Option<Identity>,
     /// Everything that was ever true, oldest first.
     history: Vec<Rc<State>>,
+    /// The pages after each commit of a batch but the last.
+    pub between: Vec<Rc<Image>>,
     /// What the log that an opening will replace says meanwhile, beside `history`; else the same.
     shadows: Vec<Rc<State>>,
     /// The opening that is under way, and whether there is a log that it will replace.
@@ -54,6 +56,7 @@ impl Model {
             role,
             identity: None,
             history: vec![nothing.clone()],
+            between: Vec::new(),
             shadows: vec![nothing],
             opening: None,
             start: 0,
@@ -69,6 +72,12 @@ impl Model {
 
     pub fn history(&self) -> &[Rc<State>] {
         &self.history
+    }
+
+    /// Whether the pages were ever these.
+    pub fn knows(&self, image: &Image) -> bool {
+        self.history.iter().any(|known| known.image == *image)
+            || self.between.iter().any(|known| **known == *image)
     }
 
     /// The state after everything that was handed in.

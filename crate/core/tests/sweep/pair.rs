@@ -120,7 +120,8 @@ fn replica(life: u8) -> Replica {
 
 fn primary(life: u8) -> Primary {
     let document = DocumentId::new("doc").unwrap();
-    Primary::new(PrimaryConfig { document, definition: definition(), entropy: entropy(life) }).unwrap()
+    Primary::new(PrimaryConfig { document, definition: definition(), history: None, entropy: entropy(life) })
+        .unwrap()
 }
 
 /// Runs the script with some harm and to its end; gives how many operations each disk had.

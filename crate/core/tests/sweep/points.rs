@@ -16,6 +16,8 @@ pub struct Plan {
     pub seed: u64,
     /// Of so many points one is taken where every point is too many.
     pub stride: u64,
+    /// Whether a history is kept.
+    pub history: bool,
 }
 
 /// Every way there is, but flips. Prints the sum.
@@ -38,7 +40,7 @@ pub fn sweep_throws(what: &str, plan: Plan, script: &[Step]) -> Report {
 }
 
 fn run(plan: Plan, script: &[Step], retries: bool, report: &mut Report, watch: &mut dyn Watch) -> Life {
-    let mut life = Life::new(plan.role, plan.seed);
+    let mut life = if plan.history { Life::with_history(plan.seed) } else { Life::new(plan.role, plan.seed) };
     life.report = std::mem::take(report);
     life.retries = retries;
     for step in script {

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use offprint_core::Image;
 use offprint_protocol::MutationSeq;
 use offprint_protocol::rpc::Connection;
 
 use super::{Server, World};
 use crate::faults::Fault;
 use crate::inspect::{Contents, digest, first_difference, replayed, same_rows};
+use crate::past;
 use crate::tab::Tab;
 use crate::workload;
 
@@ -36,13 +38,29 @@ impl World {
         let theirs = (server.document, server.image());
         for (document, image) in [(document, image), theirs] {
             let Some(image) = image else { continue };
-            let position = image.position();
-            let digest = digest(&image);
-            if *self.seen.entry((document, format!("{position:?}"))).or_insert(digest) != digest {
-                return Err(format!("document {document} has two contents at {position:?}"));
-            }
+            self.see(document, &image)?;
         }
         Ok(())
+    }
+
+    fn see(&mut self, document: usize, image: &Image) -> Result<(), String> {
+        let position = image.position();
+        let digest = digest(image);
+        if *self.seen.entry((document, format!("{position:?}"))).or_insert(digest) != digest {
+            return Err(format!("document {document} has two contents at {position:?}"));
+        }
+        Ok(())
+    }
+
+    /// What a server's logs tell of the past is what was seen then.
+    fn check_past(&mut self, server: usize) -> Result<(), String> {
+        let server = &mut self.servers[server];
+        let (document, image) = (server.document, server.image().ok_or("the server has no document")?);
+        let past = past::images(&server.disk).map_err(|error| format!("the history: {error}"))?;
+        if past.last() != Some(&image) {
+            return Err("the history does not end with the document".into());
+        }
+        past.iter().try_for_each(|image| self.see(document, image))
     }
 
     /// What is visible is what a fresh document would show that replays what is pending.
@@ -121,6 +139,9 @@ impl World {
     pub(super) fn check_end(&mut self) -> Result<(), String> {
         for at in 0..self.clients.len() {
             self.check_client(at)?;
+        }
+        if !self.plan.shared {
+            (0..self.servers.len()).try_for_each(|server| self.check_past(server))?;
         }
         (0..self.plan.documents).try_for_each(|document| self.check_document(document))
     }

@@ -87,6 +87,9 @@ struct LimitArguments {
     /// Seconds after which a document without sessions is closed, and one that nobody writes to or joins leaves memory
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     idle: u64,
+    /// Keeps what documents were: each can be restored to any moment that is no longer ago than this, like 12h or 7d
+    #[arg(long, value_name = "TIME", help_heading = "Options")]
+    history: Option<humantime::Duration>,
 }
 
 impl From<LimitArguments> for Limits {
@@ -103,6 +106,7 @@ impl From<LimitArguments> for Limits {
             handshakes: arguments.max_handshakes as usize,
             rooms: arguments.max_open as usize,
             idle: Duration::from_secs(arguments.idle),
+            history: arguments.history.map(Into::into),
             ..Limits::default()
         }
     }
