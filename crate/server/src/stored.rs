@@ -8,13 +8,17 @@ use std::time::Duration;
 
 use offprint_core::Snapshot;
 use offprint_core::disk::FileName;
+use offprint_core::image::Image;
 use offprint_core::journal::{Journal, JournalConfig, Recovered, Role};
 use offprint_core::ledger::Ledger;
-use offprint_protocol::{Code, DocumentId, Error, PAGE_SIZE, Page, PageNo, Touched};
+use offprint_core::record::Record;
+use offprint_protocol::{Code, DocumentId, Error, Lsn, PAGE_SIZE, Page, PageNo, Touched};
 use rusqlite::{Connection, OpenFlags};
 use tempfile::NamedTempFile;
 
+use crate::app::now;
 use crate::file_disk::FileDisk;
+use crate::past::{Moment, Past};
 
 /// How many pages are written at once.
 const PART: u32 = 1024;
@@ -38,6 +42,7 @@ pub struct Stored {
     recovered: Recovered,
     /// The sizes of its files, in bytes.
     files: Vec<(&'static str, u64)>,
+    past: Past,
 }
 
 impl Stored {
@@ -53,19 +58,25 @@ impl Stored {
             let length = fs::metadata(directory.join(name.as_str())).map_or(0, |file| file.len());
             (name.as_str(), length)
         };
-        Ok(Self { recovered, files: FileName::ALL.iter().map(size).collect() })
+        let past = Past::read(&directory).map_err(|error| self::disk("read the history", &error))?;
+        Ok(Self { recovered, files: FileName::ALL.iter().map(size).collect(), past })
     }
 
     /// Writes it to a new SQLite file.
     pub fn export(&self, path: &Path) -> Result<(), Error> {
-        let failed = |error| disk(&format!("write {}", path.display()), &error);
-        let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
-        let result = self.write(&mut file).and_then(|()| file.sync_all());
-        result.map_err(|error| {
-            // Half a file is worse than none.
-            let _ = fs::remove_file(path);
-            failed(error)
-        })
+        export(&self.recovered.image, path)
+    }
+
+    /// Writes it as it was to a new SQLite file; gives which Lsn that is. Fails with `gone` if no history reaches back to it.
+    pub fn export_at(&self, moment: Moment, path: &Path) -> Result<Lsn, Error> {
+        let image = self.past.image(moment)?;
+        export(&image, path)?;
+        Ok(image.lsn())
+    }
+
+    /// What is wrong with the history: nothing, if all is well.
+    pub fn check_past(&self) -> Vec<String> {
+        self.past.check(&self.recovered.image)
     }
 
     /// What stock SQLite has to say about it: nothing, if all is well.
@@ -75,7 +86,7 @@ impl Stored {
         }
         let failed = |error| disk("write a copy to check", &error);
         let mut copy = NamedTempFile::new().map_err(failed)?;
-        self.write(copy.as_file_mut()).map_err(failed)?;
+        write(&self.recovered.image, copy.as_file_mut()).map_err(failed)?;
         let sqlite = open(copy.path())?;
         let mut wrong = integrity(&sqlite)?;
         let mut statement = sqlite.prepare("PRAGMA foreign_key_check").map_err(sql)?;
@@ -105,6 +116,9 @@ impl Stored {
         for (name, length) in &self.files {
             fact(&format!("file {name}"), length.to_string());
         }
+        if let Some(past) = self.past.describe()? {
+            fact("history", past);
+        }
         fact("clients", ledger.clients().count().to_string());
         for client in ledger.clients() {
             let rejections = client.rejections.len();
@@ -113,19 +127,31 @@ impl Stored {
         }
         Ok(facts)
     }
+}
 
-    fn write(&self, file: &mut File) -> io::Result<()> {
-        let snapshot = Snapshot::of(self.recovered.image.clone());
-        let mut next = PageNo(1);
-        while next.0 <= snapshot.page_count() {
-            let part = snapshot
-                .file_part(next, PART)
-                .map_err(|fault| io::Error::other(format!("page {} is missing", fault.0)))?;
-            file.write_all(&part)?;
-            next.0 += PART;
-        }
-        Ok(())
+/// Writes the pages to a new SQLite file.
+fn export(image: &Image, path: &Path) -> Result<(), Error> {
+    let failed = |error| disk(&format!("write {}", path.display()), &error);
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path).map_err(failed)?;
+    let result = write(image, &mut file).and_then(|()| file.sync_all());
+    result.map_err(|error| {
+        // Half a file is worse than none.
+        let _ = fs::remove_file(path);
+        failed(error)
+    })
+}
+
+fn write(image: &Image, file: &mut File) -> io::Result<()> {
+    let snapshot = Snapshot::of(image.clone());
+    let mut next = PageNo(1);
+    while next.0 <= snapshot.page_count() {
+        let part = snapshot
+            .file_part(next, PART)
+            .map_err(|fault| io::Error::other(format!("page {} is missing", fault.0)))?;
+        file.write_all(&part)?;
+        next.0 += PART;
     }
+    Ok(())
 }
 
 /// Makes a document of a SQLite file; there must be none of this name yet. The file is not changed.
@@ -144,6 +170,7 @@ pub fn import(data: &Path, document: &DocumentId, path: &Path) -> Result<(), Err
     let numbered: BTreeMap<PageNo, Page> = (1..).map(PageNo).zip(pages).collect();
     let commit = image.commit_of(&numbered, count, Touched::All);
     image.apply_commit(&commit)?;
+    journal.append(&Record::Time(u64::try_from(now().as_millis()).unwrap_or(u64::MAX)))?;
     journal.reset(&image, &Ledger::new(), &[]);
     while let Some(batch) = journal.next_batch() {
         journal.answer(disk.run(batch))?;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use offprint_protocol::DocumentId;
-use offprint_server::{DataLock, Stored, documents, import};
+use offprint_server::{DataLock, Moment, Stored, documents, import};
 
 type Done = Result<(), Box<dyn Error>>;
 
@@ -28,6 +28,16 @@ pub(crate) struct OneFile {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    what: OneFile,
+    /// As it was: an Lsn, or a time like 2026-01-31T18:00:00Z, which means the last commit until then. The server has to
+    /// keep a history (serve --history)
+    #[arg(long, value_name = "LSN or TIME")]
+    at: Option<Moment>,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Several {
     /// The documents' ids; every document, if none is named
     #[arg(value_parser = DocumentId::new)]
@@ -44,9 +54,15 @@ impl Several {
     }
 }
 
-pub(crate) fn run_export(OneFile { document, file, data: Data { data } }: OneFile) -> Done {
+pub(crate) fn run_export(Export { what, at }: Export) -> Done {
+    let OneFile { document, file, data: Data { data } } = what;
     let _lock = DataLock::beside_others(&data)?;
-    Ok(Stored::read(&data, &document)?.export(&file)?)
+    let stored = Stored::read(&data, &document)?;
+    match at {
+        None => stored.export(&file)?,
+        Some(at) => writeln!(io::stdout(), "Lsn {}", stored.export_at(at, &file)?)?,
+    }
+    Ok(())
 }
 
 pub(crate) fn run_import(OneFile { document, file, data: Data { data } }: OneFile) -> Done {
@@ -74,7 +90,9 @@ pub(crate) fn run_verify(arguments: Several) -> Done {
     let mut out = io::stdout().lock();
     let (mut good, mut bad) = (0, 0);
     for document in named {
-        let wrong = match Stored::read(&data, &document).and_then(|stored| stored.check()) {
+        let wrong = match Stored::read(&data, &document)
+            .and_then(|stored| Ok([stored.check()?, stored.check_past()].concat()))
+        {
             Ok(wrong) => wrong,
             Err(error) => vec![error.to_string()],
         };

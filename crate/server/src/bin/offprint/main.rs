@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::documents::{OneFile, Several};
+use crate::documents::{Export, OneFile, Several};
 
 /// SQLite documents: local first, shared, synchronised.
 #[derive(Debug, Parser)]
@@ -22,8 +22,8 @@ struct Arguments {
 enum Command {
     /// Serves the documents of one definition.
     Serve(Box<serve::Serve>),
-    /// Writes a document to a new SQLite file.
-    Export(OneFile),
+    /// Writes a document to a new SQLite file, as it is or as it was.
+    Export(Export),
     /// Makes a new document of a SQLite file, which is not changed. `PRAGMA user_version` in it says how many of the
     /// definition's migrations it has had.
     Import(OneFile),
