@@ -86,8 +86,10 @@ describe(`storage and kill -9 of ${browserName}`, () => {
     };
     const check = async (pages) => {
       for (const [folder, page] of Object.entries(pages)) {
-        assert.deepEqual(await wrong(page, reported(folder)), { lost: [], holes: [], twice: 0 }, folder);
         const { reason } = await page.evaluate(() => window.doc.status.storage);
+        const found = await wrong(page, reported(folder));
+        const told = `${folder}, and the page is told ${JSON.stringify(reason)}`;
+        assert.deepEqual(found, { lost: [], holes: [], twice: 0 }, told);
         assert.ok(reason === null || reason.code === "storage_unavailable", JSON.stringify(reason));
       }
     };

@@ -1,50 +1,30 @@
 // A large document comes over HTTP: with progress, through a connection that is cut, and while everybody edits.
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
 import { until } from "../../demo/e2e/lib/poll.mjs";
 import { browserName } from "../../demo/e2e/lib/profile.mjs";
+import { random, seed } from "../../demo/e2e/lib/random.mjs";
 import { Server } from "../../demo/e2e/lib/server.mjs";
+import { writeDefinition } from "./lib/definition.mjs";
 import { Detour } from "./lib/detour.mjs";
 import { add, evaluate, notes, open } from "./lib/notes.mjs";
 import { Tabs } from "./lib/tabs.mjs";
-
-/** The definition of lib/site.mjs, as the server wants it. */
-const DEFINITION = {
-  name: "notes",
-  migrations: [
-    "CREATE TABLE note (id TEXT NOT NULL, tab TEXT NOT NULL)",
-    "CREATE TABLE once (id TEXT PRIMARY KEY)",
-  ],
-  mutators: {
-    add: { sql: "INSERT INTO note (id, tab) VALUES (:id, :tab)" },
-    once: { sql: "INSERT INTO once (id) VALUES (:id)" },
-  },
-};
 
 const ROWS = 8;
 const everything = Number.POSITIVE_INFINITY;
 
 describe(`a large document of the server, in ${browserName}`, () => {
   const folder = mkdtempSync(join(tmpdir(), "offprint-snapshot-"));
-  const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
-  let state = seed;
+  const choose = random(seed);
   let tabs;
   let server;
   let detour;
 
-  /** A number below `end`. */
-  function random(end) {
-    state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff;
-    return state % end;
-  }
-
   before(async () => {
-    const file = join(folder, "notes.json");
-    writeFileSync(file, JSON.stringify(DEFINITION));
-    server = await new Server(file).start();
+    server = await new Server(writeDefinition(folder)).start();
     tabs = await Tabs.start();
   });
   afterEach(async () => {
@@ -70,7 +50,7 @@ describe(`a large document of the server, in ${browserName}`, () => {
   async function makeLarge() {
     const id = tabs.fresh();
     for (let row = 0; row < ROWS; row += 1) {
-      const text = Array.from({ length: 60_000 }, () => random(2 ** 30).toString(36)).join("");
+      const text = Array.from({ length: 60_000 }, () => choose.below(2 ** 30).toString(36)).join("");
       await write(id, `row ${row}`, text);
     }
     return id;
@@ -111,12 +91,12 @@ describe(`a large document of the server, in ${browserName}`, () => {
   });
 
   test("goes on where it was cut off, however often", async (t) => {
-    t.diagnostic(`SEED=${seed}`);
+    t.diagnostic(`seed ${seed}`);
     const id = await makeLarge();
     let cuts = 0;
     detour = await Detour.start(server.port, () => {
       cuts += 1;
-      return cuts > 6 ? everything : 1 + random(400_000);
+      return cuts > 6 ? everything : 1 + choose.below(400_000);
     });
     const page = await tabs.tab();
     assert.equal(await open(page, id, { server: detour.url }), "open");

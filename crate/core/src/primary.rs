@@ -12,15 +12,13 @@ mod delivery;
 mod limits;
 mod race;
 mod rest;
+mod session;
 mod snapshots;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use offprint_protocol::message::{CatchUp, ClientMessage, Hello, PROTOCOL_VERSION, ServerMessage, Welcome};
-use offprint_protocol::{
-    ClientId, ClientKey, Code, Decode, Encode, Error, Lsn, Mark, Mutation, MutationSeq, Outcome, Position,
-    SessionNo, Touched,
-};
+use offprint_protocol::message::Hello;
+use offprint_protocol::{ClientId, Code, Error, Lsn, Mutation, MutationSeq, Position, SessionNo, Touched};
 
 use crate::budget::TimeLimit;
 use crate::commit_journal::{CommitJournal, JournalEvent, Start};
@@ -292,119 +290,6 @@ impl Primary {
         Ok(())
     }
 
-    fn greet(
-        &mut self,
-        session: SessionNo,
-        hello: Hello,
-        effects: &mut Vec<PrimaryEffect>,
-    ) -> Result<(), Error> {
-        self.used = self.now;
-        let open = self.open.as_mut().expect("BUG: greeting before the journal has begun");
-        if hello.definition != self.config.definition.name || hello.hash != self.config.definition.hash() {
-            return Err(Error::new(
-                Code::DefinitionMismatch,
-                format!(
-                    "the server serves another version of the definition {:?}",
-                    self.config.definition.name
-                ),
-            ));
-        }
-        let key = hello.secret.key();
-        if open.ledger.client(hello.client).is_some_and(|known| known.key != key) {
-            return Err(usurped());
-        }
-        // A client has one hub: an older session of it is one whose death was not noticed yet.
-        self.close_where(|other| other.client == hello.client, effects);
-        if self.ask_for_offer(session, &hello, effects)? {
-            return Ok(());
-        }
-        let open = self.open.as_mut().expect("BUG: greeting before the journal has begun");
-        let through = open.received(hello.client, key, hello.confirmed);
-        let marks = open.ledger.client(hello.client).map_or_else(Vec::new, |known| known.marks.clone());
-        // It sends again what is undecided. Until its marks are compared it may be a copy of who sent that before.
-        open.unqueue(|client| client == hello.client);
-        let pages = open.database.pages();
-        let known = |has: &Position| open.tail.contains(has) && pages.image().remembers(has.lsn);
-        let has = hello.position.filter(|has| open.tail.reaches(has) || known(has));
-        let journal = open.tail.end().journal;
-        let mut delivery = Delivery::new(has);
-        let catch_up = match has {
-            Some(has) if open.tail.reaches(&has) => CatchUp::Tail,
-            Some(_) => CatchUp::Rollup,
-            None => {
-                drop(pages);
-                match hello.fetches.then(|| self.offer_snapshot()).flatten() {
-                    Some(offer) => {
-                        delivery.wait_for(Position { journal, lsn: offer.lsn, hash: offer.hash });
-                        CatchUp::Snapshot(offer)
-                    }
-                    None => CatchUp::Reset,
-                }
-            }
-        };
-        let welcome = Welcome { version: PROTOCOL_VERSION, journal, marks, catch_up };
-        effects.push(PrimaryEffect::Send { session, frame: ServerMessage::Welcome(welcome).to_bytes() });
-        self.sessions.insert(session, Session { client: hello.client, queued: through, delivery });
-        Ok(())
-    }
-
-    fn frame(&mut self, no: SessionNo, frame: &[u8], effects: &mut Vec<PrimaryEffect>) -> Result<(), Error> {
-        let message = ClientMessage::from_bytes(frame)?;
-        match (&message, &self.rest) {
-            (ClientMessage::Ping(_), _) | (_, None) => self.message(no, message, effects),
-            (_, Some(_)) => self.say_later(no, message, frame.len()),
-        }
-    }
-
-    fn message(
-        &mut self,
-        no: SessionNo,
-        message: ClientMessage,
-        effects: &mut Vec<PrimaryEffect>,
-    ) -> Result<(), Error> {
-        if let ClientMessage::Offer(part) = message {
-            return self.take_offer(no, part, effects);
-        }
-        let Some(session) = self.sessions.get_mut(&no) else {
-            // A session that was refused or replaced may still have frames under way.
-            let greets = self.greeting.iter().any(|greeting| greeting.session == no);
-            return match greets || self.offer.as_ref().is_some_and(|offer| offer.session == no) {
-                true => Err(Error::new(Code::BadState, "a message came before the welcome")),
-                false => Ok(()),
-            };
-        };
-        match message {
-            ClientMessage::Hello(_) | ClientMessage::Offer(_) => {
-                return Err(Error::new(Code::BadState, "a session says hello once"));
-            }
-            ClientMessage::Ping(number) => session.delivery.ping(number),
-            ClientMessage::Fetched(has_it) => session.delivery.fetched(has_it)?,
-            ClientMessage::Push(mutations) => {
-                self.used = self.now;
-                let open = self.open.as_mut().expect("BUG: a push before the journal has begun");
-                for mutation in mutations {
-                    if mutation.seq <= session.queued {
-                        continue;
-                    }
-                    if mutation.seq != session.queued.next() {
-                        return Err(Error::new(
-                            Code::SequenceGap,
-                            format!("mutation {} came after {}", mutation.seq, session.queued),
-                        ));
-                    }
-                    let size = mutation.to_bytes().len();
-                    if open.waiting + size > WAITING {
-                        return Err(Error::new(Code::Limit, "too many mutations are waiting to be decided"));
-                    }
-                    session.queued = mutation.seq;
-                    open.waiting += size;
-                    open.queue.push_back(Queued { client: session.client, mutation, size });
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// The last commit that is durable.
     pub fn position(&self) -> Option<Position> {
         let end = self.open.as_ref().map(|open| open.tail.end());
@@ -415,25 +300,6 @@ impl Primary {
     pub fn image(&mut self) -> Option<Image> {
         self.open.as_mut().map(|open| open.database.pages().image().clone())
     }
-
-    /// Ends these sessions: their clients come back.
-    fn close_where(&mut self, which: impl Fn(&Session) -> bool, effects: &mut Vec<PrimaryEffect>) {
-        let closed = self.sessions.extract_if(.., |_, session| which(session));
-        effects.extend(closed.map(|(session, _)| PrimaryEffect::Close { session }));
-    }
-
-    fn refuse(&mut self, session: SessionNo, error: Error, effects: &mut Vec<PrimaryEffect>) {
-        self.sessions.remove(&session);
-        self.end_offer(session);
-        let message = ServerMessage::Refused { code: error.code.as_str().to_owned(), message: error.message };
-        effects.push(PrimaryEffect::Send { session, frame: message.to_bytes() });
-        effects.push(PrimaryEffect::Close { session });
-    }
-}
-
-/// A client's name belongs to whoever settled its secret.
-fn usurped() -> Error {
-    Error::new(Code::Unauthorized, "the client id is known with another secret")
 }
 
 impl Open {
@@ -450,27 +316,6 @@ impl Open {
             waiting: 0,
             appending: None,
         })
-    }
-
-    /// A client has on disk what was decided up to `confirmed`; gives up to where there are decisions.
-    fn received(&mut self, client: ClientId, key: ClientKey, confirmed: Mark) -> MutationSeq {
-        if self.ledger.client(client).is_none() {
-            self.ledger.register(client, key, confirmed);
-            self.unrecorded.insert(client);
-        }
-        self.ledger.received(client, confirmed.seq);
-        if confirmed.seq > self.ledger.through(client).seq {
-            // Decided in a history that is lost: counting goes on from there.
-            let lost = Outcome { client, through: confirmed, rejections: Vec::new() };
-            self.ledger.decide(&lost).expect("BUG: the client is registered");
-            self.unrecorded.insert(client);
-        }
-        self.ledger.through(client).seq
-    }
-
-    /// The last mutation of a client that waits for the next batch.
-    fn queued(&self, client: ClientId) -> Option<MutationSeq> {
-        self.queue.iter().rev().find(|queued| queued.client == client).map(|queued| queued.mutation.seq)
     }
 
     /// Whether an adopted history is a sound SQLite database that this definition knows.

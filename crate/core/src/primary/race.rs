@@ -2,7 +2,8 @@
 
 use offprint_protocol::{ClientId, Error};
 
-use super::{Greeting, Open, Primary, usurped};
+use super::session::usurped;
+use super::{Greeting, Open, Primary};
 use crate::commit_journal::Start;
 use crate::entry::{Change, Entry};
 use crate::host::PrimaryEffect;
