@@ -91,6 +91,10 @@ describe(`storage that goes while it is used, in ${browserName}`, () => {
       const a = await tabs.tab("absent");
       assert.equal(await open(a, id), "open");
       await add(a, "one");
+      const unopened = tabs.fresh();
+      const c = await tabs.tab("absent");
+      assert.equal(await open(c, unopened), "open");
+      await add(c, "two");
       await tabs.closeTabs();
       await tabs.profile.quit();
       let spoilt = 0;
@@ -111,6 +115,19 @@ describe(`storage that goes while it is used, in ${browserName}`, () => {
       assert.equal(await open(b, id), "open");
       const { reason } = await evaluate(b, () => window.doc.status.storage);
       assert.deepEqual([reason?.code, await notes(b)], ["storage_cleared", []]);
+      // The browser says it once. Another document, in a browser started later, is told as well.
+      await tabs.closeTabs();
+      await tabs.profile.quit();
+      await tabs.profile.start();
+      const d = await tabs.tab("absent");
+      assert.equal(await open(d, unopened), "open");
+      const { reason: late } = await evaluate(d, () => window.doc.status.storage);
+      assert.deepEqual([late?.code, await notes(d)], ["storage_cleared", []]);
+      const listed = await evaluate(d, () =>
+        window.offprint.listDocuments().then((all) => all.map(({ id }) => id)),
+      );
+      assert.deepEqual(listed.filter((name) => [id, unopened].includes(name)).sort(), [id, unopened].sort());
+      assert.ok(listed.every((name) => name.length > 0));
       await tabs.closeTabs();
     },
   );

@@ -44,6 +44,8 @@ export class DiskLadder {
   #place: LastingKind | undefined;
   /** Why the registry cannot be read. */
   #blind: Problem | undefined;
+  /** Why there may have been more of the document than is noted. */
+  #loss: string | undefined;
   #rung: DiskLink | LocalDisk | undefined;
   #looking = false;
   /** Whether the core was given files once. */
@@ -143,6 +145,7 @@ export class DiskLadder {
   async #find(): Promise<Entry | undefined> {
     const registry = await this.#open();
     const entry = await registry.find(this.#document);
+    this.#loss = entry ? undefined : await registry.lost();
     if (!entry?.removing) return entry;
     try {
       await discard(entry.kind, this.#document, this.#life.signal);
@@ -228,7 +231,7 @@ export class DiskLadder {
         return IndexedDbFiles.open(this.#document, gone);
       },
       ready: (empty) => {
-        const lost = databasesLost();
+        const lost = databasesLost() ?? (empty ? this.#loss : undefined);
         const what = `the browser could not read this site's databases and threw them away (${lost})`;
         const told = lost === undefined ? reason : problem("storage_cleared", what);
         this.#ready("indexedDb", true, empty, told);

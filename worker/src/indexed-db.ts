@@ -22,15 +22,20 @@ let loss: string | undefined;
 /** Why the browser threw this origin's databases away when one was opened here, if it did. */
 export const databasesLost = (): string | undefined => loss;
 
-/** Opens a database of one version, making its stores if it is new. */
-export function openDatabase(name: string, stores: readonly string[]): Promise<IDBDatabase> {
+/** Opens a database of one version. If it is new its stores are made, and what `made` puts into them is there with them. */
+export function openDatabase(
+  name: string,
+  stores: readonly string[],
+  made?: (store: (name: string) => IDBObjectStore) => void,
+): Promise<IDBDatabase> {
   return new Promise((resolve, reject) => {
     const request = indexedDB.open(name, 1);
     request.onupgradeneeded = (event) => {
       // Chromium throws an origin's databases away when it cannot read them, and says so here alone.
       const { dataLoss, dataLossMessage } = event as IDBVersionChangeEvent & Partial<DataLoss>;
       if (dataLoss === "total") loss = dataLossMessage || "no reason was given";
-      for (const store of stores) request.result.createObjectStore(store);
+      const all = new Map(stores.map((store) => [store, request.result.createObjectStore(store)]));
+      made?.((store) => all.get(store) as IDBObjectStore);
     };
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);

@@ -1,4 +1,4 @@
-import { committed, openDatabase, resultOf } from "./indexed-db.ts";
+import { committed, databasesLost, openDatabase, resultOf } from "./indexed-db.ts";
 import type { StorageKind } from "./rpc.generated.ts";
 
 /** Kinds of disk that outlive the hub. */
@@ -17,6 +17,14 @@ export type Entry = {
   used: number;
 };
 
+/** The key of a {@link Loss}, which is no document's id. */
+const LOSS = "";
+/** How long after a loss a document that nobody has opened since is taken for lost, in milliseconds. */
+const LOSS_COUNTS = 30 * 24 * 60 * 60 * 1000;
+
+/** That the browser threw all of this origin's databases away; it says so only to whoever opens the first of them. */
+type Loss = { why: string; at: number };
+
 /** Where each of the origin's documents lives. */
 export class Registry {
   readonly #database: IDBDatabase;
@@ -32,7 +40,17 @@ export class Registry {
 
   /** Opens it; `closed` is called when the browser takes it away, which it does when it clears the site's data. */
   static async open(closed: () => void): Promise<Registry> {
-    return new Registry(await openDatabase("offprint", ["document"]), closed);
+    const database = await openDatabase("offprint", ["document"], (store) => {
+      const why = databasesLost();
+      if (why !== undefined) store("document").put({ why, at: Date.now() } satisfies Loss, LOSS);
+    });
+    return new Registry(database, closed);
+  }
+
+  /** Why a document that is not noted may have been thrown away with its note. */
+  async lost(): Promise<string | undefined> {
+    const loss: Loss | undefined = await resultOf(this.#store("readonly").get(LOSS));
+    return loss && Date.now() - loss.at < LOSS_COUNTS ? loss.why : undefined;
   }
 
   async find(document: string): Promise<Entry | undefined> {
@@ -42,7 +60,9 @@ export class Registry {
   async all(): Promise<Map<string, Entry>> {
     const store = this.#store("readonly");
     const [ids, entries] = await Promise.all([resultOf(store.getAllKeys()), resultOf(store.getAll())]);
-    return new Map(ids.map((id, at) => [String(id), entries[at] as Entry]));
+    const all = new Map(ids.map((id, at) => [String(id), entries[at] as Entry]));
+    all.delete(LOSS);
+    return all;
   }
 
   /** Notes a document, so that it survives a power cut once this resolves. */
