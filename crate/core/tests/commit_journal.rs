@@ -264,3 +264,24 @@ fn who_was_second_reads_what_was_first() {
         assert_eq!((entry, *other), (&entries[first], ticket), "seed {seed}");
     }
 }
+
+#[test]
+fn an_adopted_history_is_told_once_a_power_cut_would_leave_it() {
+    let mut place = Files { disk: DiskMemory::new(3), opened: 0 };
+    let (mut journal, _) = place.opened();
+    // What a device made by itself.
+    let mut image = Image::empty(JournalId([7; 16]));
+    let page = Page::from_slice(&[7; PAGE_SIZE]).unwrap();
+    let commit = image.commit_of(&BTreeMap::from([(PageNo(1), page)]), 1, Touched::All);
+    image.apply_commit(&commit).unwrap();
+    let change = Change::Adopted(image.clone());
+    let entry = Entry { at: 1, clients: Ledger::new(), outcomes: vec![], change };
+    journal.append(Lsn(0), &entry).unwrap();
+    while !journal.poll().is_some_and(|event| matches!(event, JournalEvent::Appended(_))) {
+        let batch = journal.next_batch().expect("it is told in the end");
+        journal.answer(place.disk.run(&batch)).unwrap();
+    }
+    drop(journal);
+    place.disk.crash();
+    assert!(place.opened().1.image == image);
+}

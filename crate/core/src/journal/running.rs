@@ -160,10 +160,13 @@ impl Running {
 
     /// Begins a new log.
     pub(super) fn begin(&mut self, opening: Opening) -> Ticket {
-        self.opening = Some(opening);
         self.catch_up = None;
         self.appended.0 += 1;
-        self.held_from.get_or_insert(self.appended);
+        // A primary's old log can tell all that the new one will, unless that is of another history.
+        if self.head.role == Role::Replica || opening.other_base {
+            self.held_from.get_or_insert(self.appended);
+        }
+        self.opening = Some(opening);
         if self.is_idle {
             // This is no news.
             self.quiet.1 = self.appended;
@@ -367,8 +370,7 @@ impl Running {
         match flight {
             Flight::Append { upto } => {
                 self.recorded = self.recorded.max(upto);
-                let held_from = self.held_from.filter(|_| self.head.role == Role::Replica);
-                let upto = held_from.map_or(upto, |held| upto.min(Ticket(held.0 - 1)));
+                let upto = self.held_from.map_or(upto, |held| upto.min(Ticket(held.0 - 1)));
                 self.durable = self.durable.max(upto);
             }
             Flight::Flip { upto } => {
