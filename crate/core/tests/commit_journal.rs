@@ -285,3 +285,35 @@ fn an_adopted_history_is_told_once_a_power_cut_would_leave_it() {
     place.disk.crash();
     assert!(place.opened().1.image == image);
 }
+
+#[test]
+fn what_follows_an_adopted_history_does_not_spoil_the_one_before() {
+    for cut in 0.. {
+        let mut place = Files { disk: DiskMemory::new(3), opened: 0 };
+        let (mut journal, _) = place.opened();
+        let mut image = Image::empty(JournalId([7; 16]));
+        let change = Change::Adopted(image.clone());
+        let entry = Entry { at: 1, clients: Ledger::new(), outcomes: vec![], change };
+        journal.append(Lsn(0), &entry).unwrap();
+        let page = Page::from_slice(&[7; PAGE_SIZE]).unwrap();
+        let commit = image.commit_of(&BTreeMap::from([(PageNo(1), page)]), 1, Touched::All);
+        image.apply_commit(&commit).unwrap();
+        let next = Entry::of_commit(2, Ledger::new(), vec![], commit, &image);
+        journal.append(Lsn(0), &next).unwrap();
+        let mut told = 0;
+        for _ in 0..cut {
+            let Some(batch) = journal.next_batch() else { break };
+            journal.answer(place.disk.run(&batch)).unwrap();
+            told += std::iter::from_fn(|| journal.poll()).count();
+        }
+        let is_settled = journal.is_settled();
+        drop(journal);
+        place.disk.crash();
+        let after = place.opened().1.image;
+        assert!(after == image || told < 2 && after.lsn() == Lsn(0), "cut after batch {cut}");
+        if is_settled {
+            assert_eq!(told, 2);
+            return;
+        }
+    }
+}

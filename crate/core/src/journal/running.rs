@@ -31,7 +31,7 @@ pub(super) struct Running {
     pub(super) base_len: [u64; 2],
     pub(super) head_len: u64,
     pub(super) opening: Option<Opening>,
-    /// The first opening since the last head that was written: what follows it may be in no log that counts.
+    /// The first opening since the last head that was written without which what follows it may be in no log that counts.
     held_from: Option<Ticket>,
     pub(super) catch_up: Option<PageQueue>,
     /// What the unanswered batch does.
@@ -183,8 +183,8 @@ impl Running {
             self.check_room(body.len() + FRAME_LEN)?;
         }
         // Until the new log counts, what must not be lost is in the old one as well. On a replica these are the
-        // mutations; they go on from what the old log says, whatever history the new one has.
-        let both = kind == MUTATION || self.head.role == Role::Primary;
+        // mutations; they go on from what the old log says, whatever history the new one has. A primary's commits do not.
+        let both = kind == MUTATION || self.head.role == Role::Primary && self.held_from.is_none();
         if let Some(tail) = &mut self.tail
             && (both || self.opening.is_none())
         {
