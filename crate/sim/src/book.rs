@@ -20,10 +20,21 @@ struct Entry {
     excused: bool,
     /// How many copies of its profile had it pending: so many times more it may be there.
     copies: usize,
+    /// How many were made once it was decided. A device may not have heard of that yet, so these have it pending again if
+    /// the server forgets it.
+    later_copies: usize,
     /// Made without a server: confirmed by the device alone.
     alone: bool,
     /// It was seen to fail when its client replayed it.
     threw: bool,
+}
+
+impl Entry {
+    /// The server does not have it any more.
+    fn forget(&mut self) {
+        self.excused = true;
+        self.copies += std::mem::take(&mut self.later_copies);
+    }
 }
 
 /// The book.
@@ -65,9 +76,7 @@ impl Book {
 
     /// The history of these clients' server is lost.
     pub fn excuse_all(&mut self, is_theirs: impl Fn(usize) -> bool) {
-        for entry in self.entries.values_mut().filter(|entry| is_theirs(entry.client)) {
-            entry.excused = true;
-        }
+        self.entries.values_mut().filter(|entry| is_theirs(entry.client)).for_each(Entry::forget);
     }
 
     /// These clients' server is one again that had `kept`, and not all that it `had`: what was decided in between is what
@@ -77,7 +86,9 @@ impl Book {
         let (kept, had) = (tokens(kept), tokens(had));
         for (token, entry) in self.entries.iter_mut().filter(|(_, entry)| is_theirs(entry.client)) {
             let was_decided = had.contains(token) || entry.confirmed || entry.rejected;
-            entry.excused |= was_decided && !kept.contains(token);
+            if was_decided && !kept.contains(token) {
+                entry.forget();
+            }
         }
     }
 
@@ -103,10 +114,12 @@ impl Book {
     /// A client's profile is copied, and with it what it has from the profiles that it is a copy of itself.
     pub fn copied(&mut self, client: usize, origins: &[usize]) {
         for entry in self.entries.values_mut() {
-            let is_open = !(entry.confirmed || entry.rejected || entry.failed);
-            let is_own = entry.client == client && is_open;
-            let is_inherited = origins.contains(&entry.client) && entry.copies > 0;
-            entry.copies += usize::from(is_own || is_inherited);
+            let is_open = entry.excused || !(entry.confirmed || entry.rejected || entry.failed);
+            let is_own = entry.client == client;
+            let is_inherited = origins.contains(&entry.client);
+            let pending = is_own && is_open || is_inherited && entry.copies > 0;
+            entry.copies += usize::from(pending);
+            entry.later_copies += usize::from(!pending && (is_own || is_inherited));
         }
     }
 
