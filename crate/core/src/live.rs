@@ -27,6 +27,8 @@ struct LiveQuery<S> {
 enum Last {
     Rows(blake3::Hash),
     Failed(Error),
+    /// Not all of them the same: some came after a change that the others have yet to hear of.
+    Various,
 }
 
 /// A result that differs from the last one.
@@ -61,12 +63,14 @@ impl<S: Clone + PartialEq> LiveQueries<S> {
         self.unsubscribe(&subscriber);
         self.runs += 1;
         let selected = database.query(&select)?;
+        let last = Last::Rows(blake3::hash(&selected.rows));
         let query = self.queries.entry(key(&select)).or_insert_with(|| LiveQuery {
             select,
             subscribers: Vec::new(),
             tables: selected.tables,
-            last: Last::Rows(blake3::hash(&selected.rows)),
+            last: Last::Various,
         });
+        query.last = if query.subscribers.is_empty() || query.last == last { last } else { Last::Various };
         query.subscribers.push(subscriber);
         Ok(selected.rows)
     }
@@ -132,7 +136,7 @@ impl<S> LiveQuery<S> {
     fn may_change(&self, touched: &Touched) -> bool {
         match (touched, &self.tables, &self.last) {
             (Touched::Tables(none), ..) if none.is_empty() => false,
-            (Touched::All, ..) | (_, Touched::All, _) | (.., Last::Failed(_)) => true,
+            (Touched::All, ..) | (_, Touched::All, _) | (.., Last::Failed(_) | Last::Various) => true,
             (Touched::Tables(changed), Touched::Tables(read), _) => {
                 changed.iter().any(|table| read.binary_search(table).is_ok())
             }
@@ -161,6 +165,19 @@ mod tests {
     fn change(doc: &mut Document, live: &mut LiveQueries<u32>, sql: &str) -> Vec<Change<u32>> {
         let touched = doc.run_sql(sql, &[]).unwrap();
         live.changed(&touched, &mut doc.db)
+    }
+
+    #[test]
+    fn who_came_between_two_changes_hears_of_the_second() {
+        let mut doc = Document::new(SCHEMA, &[]);
+        let mut live = LiveQueries::new();
+        let none = live.subscribe(1, select("SELECT x FROM t"), &mut doc.db).unwrap();
+        let first = doc.run_sql("INSERT INTO t VALUES (5)", &[]).unwrap();
+        let one = live.subscribe(2, select("SELECT x FROM t"), &mut doc.db).unwrap();
+        let second = doc.run_sql("DELETE FROM t", &[]).unwrap();
+        assert_ne!(one, none);
+        let changes = live.changed(&first.merge(second), &mut doc.db);
+        assert_eq!(changes, [Change { subscribers: vec![1, 2], rows: Ok(none) }]);
     }
 
     #[test]
