@@ -284,6 +284,11 @@ impl Document {
     }
 
     /// Answers a repeated mutation from the ledger.
+    /// Whether the request made a mutation that is pending, or was decided not long ago.
+    pub(crate) fn knows(&self, (tab, no): (TabId, RequestNo)) -> bool {
+        self.timeline.request(tab, no).is_some() || self.ledger.answered(tab, no).is_some()
+    }
+
     fn tell_again(&self, (tab, no): (TabId, RequestNo), seq: MutationSeq, told: &mut Told) {
         told.push((tab, TabEvent::Reply { no, reply: Reply::Applied { seq } }));
         // What is owed is told when it is flushed.

@@ -364,7 +364,11 @@ impl Replica {
             _ => {}
         }
         match &mut self.state {
-            State::Open(document) if document.is_ready() || matches!(request, Request::Import { .. }) => {
+            State::Open(document)
+                if document.is_ready()
+                    || matches!(request, Request::Import { .. })
+                    || document.knows((tab, no)) =>
+            {
                 document.request(now, (tab, no), request, &mut self.journal, told)
             }
             State::Failed(problem) => told.push((tab, TabEvent::Failed { no, problem: problem.clone() })),
@@ -382,6 +386,16 @@ impl Replica {
             for (tab, no, request) in std::mem::take(&mut self.waiting) {
                 self.request(now, tab, no, request, told, effects);
             }
+        }
+    }
+
+    /// Answers what is asked again. It does not wait: until the document is ready more may be decided than the ledger
+    /// remembers.
+    fn answer_repeated(&mut self, now: u64, told: &mut Told, effects: &mut Vec<ReplicaEffect>) {
+        let State::Open(document) = &self.state else { return };
+        let is_known = |(tab, no, _): &mut (TabId, RequestNo, Request)| document.knows((*tab, *no));
+        for (tab, no, request) in self.waiting.extract_if(.., is_known).collect::<Vec<_>>() {
+            self.request(now, tab, no, request, told, effects);
         }
     }
 
@@ -432,6 +446,7 @@ impl Replica {
                 self.state = State::Open(Box::new(document));
                 self.damage = damage.map(Problem::from);
                 self.is_call_due = self.config.server;
+                self.answer_repeated(now, told, effects);
                 // A file to import comes before the server.
                 self.answer_waiting(now, told, effects);
                 self.call_server(told, effects);

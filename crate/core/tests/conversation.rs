@@ -552,3 +552,22 @@ fn a_request_whose_rejection_was_dismissed_is_not_answered_as_confirmed() {
         assert_eq!(two.told(no), ["applied", "durable", "rejected dismissed"]);
     }
 }
+
+#[test]
+fn more_requests_than_the_ledger_remembers_are_asked_again_and_none_is_run_again() {
+    let (mut server, mut client) = (Server::new(1), Client::new(2));
+    let asked: Vec<_> = (0..1100).map(|row| (client.ask(add(&format!("row {row}"))), row)).collect();
+    // A new hub has yet to replay them when the tab comes back and the server decides.
+    let mut client = client.reopen_unready(1);
+    for (no, row) in &asked {
+        client.ask_again(*no, add(&format!("row {row}")));
+    }
+    for _ in 0..4 {
+        sync(&mut server, &mut [&mut client]);
+    }
+    client.replayed();
+    sync(&mut server, &mut [&mut client]);
+    let status = client.status();
+    assert_eq!((status.pending, status.rejections.len()), (0, 0));
+    assert!(asked.iter().all(|(no, _)| client.told(*no).last().is_some_and(|word| word == "confirmed")));
+}
