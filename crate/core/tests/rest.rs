@@ -130,3 +130,19 @@ fn sessions_of_another_document_than_the_one_that_comes_back_have_to_come_back_t
     assert_eq!((a.status().pending, b.status().pending), (0, 0));
     assert!(a.replica.image() == b.replica.image() && server.primary.image() == a.replica.image());
 }
+
+#[test]
+fn who_asks_and_does_not_read_has_no_more_than_a_window_waiting_at_rest() {
+    let limits = PrimaryLimits { window: 4096, ..PrimaryLimits::default() };
+    let mut server = Server::limited(1, DiskMemory::new(1), limits);
+    let mut client = Client::new(2);
+    sync(&mut server, &mut [&mut client]);
+    assert!(server.primary.rest(0, 0));
+    let session = client.socket.unwrap();
+    server.slow.insert(session, false);
+    for number in 0..5000 {
+        server.frame(session, ClientMessage::Ping(number).to_bytes());
+    }
+    assert!(server.waiting(session) < 4096 + 16, "{}", server.waiting(session));
+    assert!(server.primary.rest(0, 0));
+}

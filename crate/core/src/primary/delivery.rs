@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 use offprint_protocol::message::ServerMessage;
 use offprint_protocol::{
     ClientId, Code, Commit, CommitBatch, Encode, Error, Lsn, MutationSeq, Outcome, PageNo, Position, Rollup,
+    SessionNo,
 };
 
-use super::Primary;
+use super::{Primary, Session};
 use crate::entry::Change;
 use crate::host::PrimaryEffect;
 use crate::image::Image;
@@ -91,11 +92,7 @@ impl Primary {
                 match of.delivery.next(of.client, &durable, window / PARTS, &mut made) {
                     Ok(None) => {}
                     Ok(Some(frame)) => {
-                        of.delivery.unwritten += frame.len();
-                        effects.push(PrimaryEffect::Send { session, frame });
-                        if of.delivery.unwritten >= window {
-                            effects.push(PrimaryEffect::AskDrained { session });
-                        }
+                        of.delivery.send(session, frame, window, effects);
                         goes_on = true;
                     }
                     Err(Lost) => drop(lost.insert(session)),
@@ -109,7 +106,30 @@ impl Primary {
     }
 }
 
+impl Primary {
+    /// Answers pings, which is all that is told while the document is not here.
+    pub(super) fn deliver_pongs(&mut self, effects: &mut Vec<PrimaryEffect>) {
+        let window = self.limits.window;
+        for (&session, Session { delivery, .. }) in &mut self.sessions {
+            if delivery.unwritten < window
+                && let Some(pong) = delivery.pong()
+            {
+                delivery.send(session, pong, window, effects);
+            }
+        }
+    }
+}
+
 impl Delivery {
+    /// Sends a frame, and asks for when it is written if the window is full with it.
+    fn send(&mut self, session: SessionNo, frame: Vec<u8>, window: usize, effects: &mut Vec<PrimaryEffect>) {
+        self.unwritten += frame.len();
+        effects.push(PrimaryEffect::Send { session, frame });
+        if self.unwritten >= window {
+            effects.push(PrimaryEffect::AskDrained { session });
+        }
+    }
+
     /// That of a session that was welcomed and has this, or nothing that can be built upon.
     pub(super) fn new(has: Option<Position>) -> Self {
         Self { has, told: None, fetches: None, rollup: None, ping: None, unwritten: 0 }
@@ -140,7 +160,7 @@ impl Delivery {
     }
 
     /// The pong that is owed.
-    pub(super) fn pong(&mut self) -> Option<Vec<u8>> {
+    fn pong(&mut self) -> Option<Vec<u8>> {
         self.ping.take().map(|number| ServerMessage::Pong(number).to_bytes())
     }
 

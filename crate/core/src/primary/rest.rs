@@ -91,15 +91,6 @@ impl Primary {
             }
         }
     }
-
-    /// The pongs that are owed: all that is told while the document is not here.
-    pub(super) fn deliver_pongs(&mut self, effects: &mut Vec<PrimaryEffect>) {
-        for (&session, of) in &mut self.sessions {
-            if let Some(frame) = of.delivery.pong() {
-                effects.push(PrimaryEffect::Send { session, frame });
-            }
-        }
-    }
 }
 
 impl Rest {
