@@ -141,6 +141,16 @@ impl DiskMemory {
         }
     }
 
+    /// The power is cut: nothing survives that was not flushed.
+    pub fn crash_hard(&mut self) {
+        self.faults.crashes += 1;
+        for file in &mut self.files {
+            self.faults.lost += file.unflushed.len() as u64;
+            let flushed = std::mem::take(&mut file.flushed);
+            *file = MemoryFile { bytes: flushed.clone(), flushed, ..MemoryFile::default() };
+        }
+    }
+
     /// What a file holds now.
     pub fn bytes(&self, file: FileName) -> &[u8] {
         &self.files[file as usize].bytes

@@ -73,7 +73,7 @@ pub(crate) struct Document {
     acknowledged: Mark,
     /// The end of what is ours of what the server knows as ours, if that is not everything.
     cut: Option<Mark>,
-    /// Confirmed by the document itself, but not told yet, because not flushed.
+    /// Confirmed by the document itself, or asked for again, but not told yet, because not flushed.
     owed: VecDeque<(Ticket, TabId, RequestNo, MutationSeq)>,
 }
 
@@ -128,7 +128,8 @@ impl Document {
     /// The number of mutations that nobody has decided yet.
     pub(crate) fn pending(&self) -> usize {
         if self.is_own_primary() {
-            self.owed.len() + self.timeline.in_flight().len()
+            let is_decided = |(.., seq): &&(_, _, _, MutationSeq)| !self.timeline.is_pending(*seq);
+            self.owed.iter().filter(is_decided).count() + self.timeline.in_flight().len()
         } else {
             self.timeline.len()
         }
@@ -238,7 +239,7 @@ impl Document {
         told: &mut Told,
     ) {
         if let Some(seq) = self.made((tab, no)) {
-            return self.tell_again((tab, no), seq, told);
+            return self.tell_again((tab, no), seq, journal, told);
         }
         let args = args.into_iter().map(|(name, value)| Argument { name, value }).collect();
         let result = self.record((tab, no), (now, name, args), None, journal);
@@ -283,20 +284,33 @@ impl Document {
         Ok(seq)
     }
 
-    /// Answers a repeated mutation from the ledger.
     /// Whether the request made a mutation that is pending, or was decided not long ago.
     pub(crate) fn knows(&self, (tab, no): (TabId, RequestNo)) -> bool {
         self.timeline.request(tab, no).is_some() || self.ledger.answered(tab, no).is_some()
     }
 
-    fn tell_again(&self, (tab, no): (TabId, RequestNo), seq: MutationSeq, told: &mut Told) {
+    /// Answers a repeated mutation from the ledger.
+    fn tell_again(
+        &mut self,
+        (tab, no): (TabId, RequestNo),
+        seq: MutationSeq,
+        journal: &Journal,
+        told: &mut Told,
+    ) {
         told.push((tab, TabEvent::Reply { no, reply: Reply::Applied { seq } }));
-        // What is owed is told when it is flushed.
-        if !self.timeline.is_durable(seq)
-            || self.owed.iter().any(|(_, who, which, _)| (*who, *which) == (tab, no))
-        {
+        // What is not flushed is told when it is.
+        if self.owed.iter().any(|(_, who, which, _)| (*who, *which) == (tab, no)) {
             return;
         }
+        if journal.recorded() < Journal::OPENED {
+            self.owed.push_front((Journal::OPENED, tab, no, seq));
+        } else if self.timeline.is_durable(seq) {
+            self.tell_durable((tab, no), seq, told);
+        }
+    }
+
+    /// Tells that a mutation is durable, and what was decided of it if that is known.
+    fn tell_durable(&self, (tab, no): (TabId, RequestNo), seq: MutationSeq, told: &mut Told) {
         told.push((tab, TabEvent::Durable { requests: vec![no] }));
         if !self.timeline.is_pending(seq) || self.is_own_primary() {
             told.push((tab, self.decision((tab, no), seq)));
@@ -313,10 +327,14 @@ impl Document {
     /// Tells what became durable.
     pub(crate) fn flushed(&mut self, journal: &Journal, told: &mut Told) {
         let ticket = journal.recorded();
-        self.tell_owed(ticket, told);
-        self.tell_imported(ticket, told);
+        self.tell_owed(journal, told);
+        self.tell_imported(journal, told);
         let mut durable: BTreeMap<TabId, Vec<RequestNo>> = BTreeMap::new();
-        for pending in self.timeline.flushed(ticket) {
+        for (ticket, pending) in self.timeline.flushed(ticket) {
+            // Who asked for one that was recovered is gone, or asks again.
+            if ticket == Journal::OPENED {
+                continue;
+            }
             durable.entry(pending.tab).or_default().push(pending.request);
         }
         let own = self.is_own_primary();

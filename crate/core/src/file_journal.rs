@@ -23,6 +23,8 @@ pub struct FileJournal {
     /// Appends that are not durable yet, each with the files' own ticket.
     under_way: VecDeque<(Ticket, Ticket)>,
     events: VecDeque<JournalEvent>,
+    /// What the files said, until it would survive a power cut: others are told of it.
+    start: Option<Box<Start>>,
 }
 
 impl FileJournal {
@@ -34,6 +36,7 @@ impl FileJournal {
             last: Ticket(0),
             under_way: VecDeque::new(),
             events: VecDeque::new(),
+            start: None,
         }
     }
 
@@ -75,6 +78,11 @@ impl CommitJournal for FileJournal {
     }
 
     fn poll(&mut self) -> Option<JournalEvent> {
+        if self.files.recorded() >= Journal::OPENED
+            && let Some(start) = self.start.take()
+        {
+            return Some(JournalEvent::Start(start));
+        }
         let durable = self.files.durable();
         if let Some((ticket, _)) = self.under_way.pop_front_if(|(_, last)| *last <= durable) {
             return Some(JournalEvent::Appended(ticket));
@@ -83,7 +91,7 @@ impl CommitJournal for FileJournal {
     }
 
     fn is_settled(&self) -> bool {
-        self.files.is_settled() && self.under_way.is_empty() && self.events.is_empty()
+        self.files.is_settled() && self.start.is_none() && self.under_way.is_empty() && self.events.is_empty()
     }
 
     fn wants_checkpoint(&self) -> bool {
@@ -109,13 +117,13 @@ impl CommitJournal for FileJournal {
     fn answer(&mut self, answer: DiskAnswer) -> Result<(), Error> {
         if let Some(recovered) = self.files.answer(answer)? {
             self.end = recovered.image.lsn();
-            self.events.push_back(JournalEvent::Start(Box::new(Start {
+            self.start = Some(Box::new(Start {
                 image: recovered.image,
                 ledger: recovered.ledger,
                 tail: recovered.tail,
                 tail_start: recovered.tail_start,
                 secret: recovered.identity.secret,
-            })));
+            }));
         }
         Ok(())
     }

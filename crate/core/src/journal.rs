@@ -135,7 +135,8 @@ impl Journal {
     }
 
     /// The last ticket whose mutation, if it has one, would survive a power cut, with every mutation before it. It is
-    /// ahead of [`durable`](Self::durable) while a new log is written.
+    /// ahead of [`durable`](Self::durable) while a new log is written. From [`OPENED`](Self::OPENED) on, all that was
+    /// recovered would; before, the device may not have what its cache does, and nobody may be told.
     pub fn recorded(&self) -> Ticket {
         match &self.state {
             State::Running(running) => running.recorded,
@@ -274,13 +275,16 @@ impl Journal {
     fn run(&mut self, opened: Opened) -> Recovered {
         self.state = State::Running(Box::new(Running::new(&opened, self.config.history)));
         let Opened { recovered, flush, last_write, aside, .. } = opened;
-        // The next opening says what the commits of that write add up to, the history each of them.
-        let flush = flush.or(last_write.filter(|_| self.config.history.is_some()));
+        let flush = flush.or(last_write);
+        let is_flushed = flush.is_none();
         self.begin((&recovered.image, &recovered.ledger, &recovered.pending), false, flush);
-        if let State::Running(running) = &mut self.state
-            && let Some(opening) = &mut running.opening
-        {
-            opening.aside = aside;
+        if let State::Running(running) = &mut self.state {
+            if is_flushed {
+                running.recorded = Self::OPENED;
+            }
+            if let Some(opening) = &mut running.opening {
+                opening.aside = aside;
+            }
         }
         recovered
     }

@@ -57,7 +57,8 @@ pub(crate) struct Opened {
     /// A log that has to be written again and flushed before the other one is touched: the device may not have it,
     /// whatever its cache says, and after a flush that failed another one alone would not bring it there.
     pub(crate) flush: Option<Rewrite>,
-    /// The last write to a log that needs no such flush: a crash of the core alone may have come before its own.
+    /// The last write to a log that needs not all of it written again: a crash of the core alone, or a flush that failed,
+    /// may have come before its own.
     pub(crate) last_write: Option<Rewrite>,
     /// When the newest commit was appended; 0 if that is not known.
     pub(crate) time: u64,

@@ -455,10 +455,10 @@ impl Replica {
         }
     }
 
-    /// Connects for the first time, unless a file is still coming.
+    /// Connects for the first time, unless a file is still coming or what is here could still be lost.
     fn call_server(&mut self, told: &mut Told, effects: &mut Vec<ReplicaEffect>) {
         let State::Open(document) = &mut self.state else { return };
-        if !self.is_call_due || document.is_importing() {
+        if !self.is_call_due || document.is_importing() || self.journal.recorded() < Journal::OPENED {
             return;
         }
         self.is_call_due = false;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use offprint_protocol::{Encode, Mark, Mutation, MutationSeq, RequestNo, TabId, TimelineHash};
 
-use crate::journal::Ticket;
+use crate::journal::{Journal, Ticket};
 use crate::record::PendingMutation;
 
 /// The pending mutations of one client, contiguous from the first undecided one.
@@ -40,7 +40,7 @@ impl Entry {
 }
 
 impl Timeline {
-    /// The timeline after recovery: everything recovered is durable.
+    /// The timeline after recovery.
     pub(crate) fn new(confirmed: Mark, pending: Vec<PendingMutation>) -> Self {
         let mut timeline = Self {
             confirmed,
@@ -51,9 +51,8 @@ impl Timeline {
             work: 0,
         };
         for pending in pending {
-            timeline.push(pending, Ticket(0), 0);
+            timeline.push(pending, Journal::OPENED, 0);
         }
-        timeline.durable = timeline.entries.len();
         timeline
     }
 
@@ -164,12 +163,12 @@ impl Timeline {
     }
 
     /// Marks what is flushed up to `ticket` and gives what became durable by that.
-    pub(crate) fn flushed(&mut self, ticket: Ticket) -> impl Iterator<Item = &PendingMutation> {
+    pub(crate) fn flushed(&mut self, ticket: Ticket) -> impl Iterator<Item = (Ticket, &PendingMutation)> {
         let before = self.durable;
         while self.entries.get(self.durable).is_some_and(|entry| entry.ticket <= ticket) {
             self.durable += 1;
         }
-        self.entries.range(before..self.durable).map(|entry| &entry.pending)
+        self.entries.range(before..self.durable).map(|entry| (entry.ticket, &entry.pending))
     }
 
     /// Nothing is flushed any more before `ticket` is.

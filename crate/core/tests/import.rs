@@ -5,7 +5,7 @@
 mod pair;
 
 use offprint_core::host::ReplicaInput;
-use offprint_protocol::rpc::{Bytes, Reply, Request, StorageKind, TabEvent};
+use offprint_protocol::rpc::{Bytes, Request, StorageKind};
 use offprint_protocol::{PAGE_SIZE, RequestNo, TabId};
 use pair::*;
 use rusqlite::Connection;
@@ -76,20 +76,7 @@ fn what_was_exported_can_be_imported() {
     let mut one = Client::alone(1);
     assert_eq!(import(&mut one, &good(), 1 << 20).1, ["done"]);
     one.ask(add("item more"));
-    let no = one.ask(Request::Export { confirmed: false });
-    let mut bytes = Vec::new();
-    for index in 0.. {
-        let part = one.ask(Request::ExportPart { export: no, part: index });
-        let next = one.events.iter().find_map(|event| match event {
-            TabEvent::Reply { no, reply: Reply::Part(bytes) } if *no == part => Some(bytes.0.clone()),
-            _ => None,
-        });
-        let next = next.unwrap();
-        if next.is_empty() {
-            break;
-        }
-        bytes.extend(next);
-    }
+    let bytes = one.exported();
     let mut two = Client::alone(2);
     assert_eq!(import(&mut two, &bytes, 1 << 20).1, ["done"]);
     assert_eq!(two.rows(&names()), one.rows(&names()));

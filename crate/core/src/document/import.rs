@@ -35,6 +35,9 @@ impl Document {
         told: &mut Told,
     ) {
         let result = if self.ledger.answered(tab, no).is_some() {
+            if self.imported.is_none() && journal.durable() < Journal::OPENED {
+                self.imported = Some(Imported { ticket: Journal::OPENED, tab, no });
+            }
             Ok(self.imported.is_none())
         } else {
             self.take_part((tab, no), (offset, bytes, last), journal).map(|()| !last)
@@ -78,7 +81,8 @@ impl Document {
         Ok(())
     }
 
-    pub(super) fn tell_imported(&mut self, flushed: Ticket, told: &mut Told) {
+    pub(super) fn tell_imported(&mut self, journal: &Journal, told: &mut Told) {
+        let flushed = journal.durable();
         if let Some(Imported { tab, no, .. }) = self.imported.take_if(|imported| imported.ticket <= flushed) {
             told.push((tab, TabEvent::Reply { no, reply: Reply::Done }));
         }

@@ -74,7 +74,8 @@ impl Document {
         let is_told = self.is_own_primary();
         let owed = |ticket, one: &PendingMutation| (ticket, one.tab, one.request, one.mutation.seq);
         let unflushed = self.timeline.in_flight().map(|(ticket, one)| owed(ticket, one));
-        let unflushed: Vec<_> = unflushed.filter(|_| is_told).collect();
+        let unflushed: Vec<_> =
+            unflushed.filter(|(ticket, ..)| is_told && *ticket > Journal::OPENED).collect();
         self.owed.extend(unflushed);
         let failed = std::mem::take(&mut self.failed);
         let rejections = self.timeline.iter().filter_map(|pending| {
@@ -106,11 +107,14 @@ impl Document {
         Ok(ticket)
     }
 
-    /// Tells what was confirmed before it was flushed, now that it is.
-    pub(super) fn tell_owed(&mut self, flushed: Ticket, told: &mut Told) {
-        while let Some((_, tab, no, seq)) = self.owed.pop_front_if(|(ticket, ..)| *ticket <= flushed) {
-            told.push((tab, TabEvent::Durable { requests: vec![no] }));
-            told.push((tab, self.decision((tab, no), seq)));
+    /// Tells what was confirmed or asked for again before it was flushed, now that it is.
+    pub(super) fn tell_owed(&mut self, journal: &Journal, told: &mut Told) {
+        // Without a server a mutation counts once it is recorded; what a server is to take over, with its commit.
+        let flushed = if self.config.server { journal.durable() } else { journal.recorded() };
+        let is_flushed =
+            |ticket| ticket <= flushed || ticket == Journal::OPENED && journal.recorded() >= ticket;
+        while let Some((_, tab, no, seq)) = self.owed.pop_front_if(|(ticket, ..)| is_flushed(*ticket)) {
+            self.tell_durable((tab, no), seq, told);
         }
     }
 }

@@ -47,7 +47,7 @@ impl Document {
         told: &mut Told,
     ) {
         if let Some(seq) = self.made((tab, no)) {
-            return self.tell_again((tab, no), seq, told);
+            return self.tell_again((tab, no), seq, journal, told);
         }
         let made = self.refused(rejected).and_then(|Mutation { name, args, .. }| {
             let seq = self.record((tab, no), (now, name, args), Some(rejected), journal)?;

@@ -6,7 +6,7 @@ use crate::checkpoint::{Opening, PageQueue};
 use crate::disk::{DiskOp, FileName};
 use crate::head::{Head, Place, Role, SLOT_LEN, Side};
 use crate::journal::room::{Hold, Lack};
-use crate::journal::{History, Ticket};
+use crate::journal::{History, Journal, Ticket};
 use crate::log::{Chain, FRAME_LEN, LOG_GROWTH};
 use crate::record::Record;
 use crate::recovery::{Opened, Rewrite};
@@ -38,7 +38,7 @@ pub(super) struct Running {
     pub(super) flight: Option<Flight>,
     pub(super) appended: Ticket,
     pub(super) durable: Ticket,
-    /// Mutations up to here survive, in the log that an opening will replace.
+    /// Mutations up to here survive, in the log that an opening will replace; [`Journal::OPENED`] are those recovered.
     pub(super) recorded: Ticket,
     /// Whether the last batch was an append: then something else may have a turn.
     was_append: bool,
@@ -85,9 +85,11 @@ pub(super) enum Flight {
         file: FileName,
     },
     Aside,
+    /// Of what was recovered, so that it is on the device.
+    Rewrite,
     NewBase,
     CatchUp,
-    /// A flush or a part of an opening: nothing follows from it.
+    /// A part of an opening: nothing follows from it.
     Part,
     Flip {
         upto: Ticket,
@@ -248,7 +250,7 @@ impl Running {
     fn opening_step(&mut self, opening: &mut Opening) -> Option<(Flight, Vec<DiskOp>)> {
         if let Some(Rewrite { file, offset, bytes }) = opening.flush.take() {
             let ops = vec![DiskOp::Write { file, offset, bytes }, DiskOp::Flush { file }];
-            return Some((Flight::Part, ops));
+            return Some((Flight::Rewrite, ops));
         }
         if let Some((offset, bytes)) = opening.aside.clone() {
             let file = FileName::Aside;
@@ -378,6 +380,7 @@ impl Running {
                 self.durable = upto;
                 self.name();
             }
+            Flight::Rewrite => self.recorded = self.recorded.max(Journal::OPENED),
             Flight::Head => self.name(),
             Flight::Grow { file, to } => self.grown(file, to),
             Flight::Keep { file } => {

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use offprint_core::disk::DiskBatch;
 use offprint_core::disk_memory::DiskMemory;
 use offprint_core::host::{
     PrimaryConfig, PrimaryEffect, PrimaryInput, ReplicaConfig, ReplicaEffect, ReplicaInput,
@@ -65,6 +66,8 @@ pub struct Client {
     pub replica: Replica,
     pub disk: DiskMemory,
     pub disk_works: bool,
+    /// What the disk was to do last when it did not work.
+    pub held: Option<DiskBatch>,
     pub socket: Option<SessionNo>,
     pub wants_socket: bool,
     pub wake: Option<u64>,
@@ -120,6 +123,11 @@ impl Client {
         Self::open(entropy, definition, disk, true)
     }
 
+    /// One that opens what a disk holds.
+    pub fn on(entropy: u8, disk: DiskMemory, server: bool) -> Self {
+        Self::open(entropy, definition(), disk, server)
+    }
+
     /// A client that asks for something before its files are open.
     pub fn asking(entropy: u8, request: Request) -> Self {
         let disk = DiskMemory::new(u64::from(entropy));
@@ -144,21 +152,7 @@ impl Client {
         slice: Option<u64>,
         request: Option<(RequestNo, Request)>,
     ) -> Self {
-        let mut client = Self {
-            replica: Replica::new(config(entropy, definition, server)).unwrap(),
-            disk,
-            disk_works: true,
-            socket: None,
-            wants_socket: false,
-            wake: None,
-            events: Vec::new(),
-            sent: Vec::new(),
-            fetch: None,
-            up: VecDeque::new(),
-            now: 1_000_000_000,
-            entropy,
-            next: 1,
-        };
+        let mut client = Self::new_hub(entropy, definition, disk, server);
         if let Some(slice) = slice {
             client.replica.set_slice(slice);
         }
@@ -169,6 +163,25 @@ impl Client {
         }
         client.tell(ReplicaInput::DiskReady { kind: StorageKind::Opfs, durable: true, reason: None });
         client
+    }
+
+    fn new_hub(entropy: u8, definition: Definition, disk: DiskMemory, server: bool) -> Self {
+        Self {
+            replica: Replica::new(config(entropy, definition, server)).unwrap(),
+            disk,
+            disk_works: true,
+            held: None,
+            socket: None,
+            wants_socket: false,
+            wake: None,
+            events: Vec::new(),
+            sent: Vec::new(),
+            fetch: None,
+            up: VecDeque::new(),
+            now: 1_000_000_000,
+            entropy,
+            next: 1,
+        }
     }
 
     /// Lets a replay that is under way come to its end.
@@ -206,6 +219,29 @@ impl Client {
         Self { next, ..client }
     }
 
+    /// The hub dies before what it asked of the disk is done, but for the first `ops` of it, and is unflushed; the next
+    /// one's disk waits for [`Client::carry_out`].
+    pub fn killed(mut self, ops: usize, server: bool) -> Self {
+        if let Some(batch) = self.held.take() {
+            let ops = batch.ops.into_iter().take(ops).collect();
+            let _ = self.disk.run(&DiskBatch { no: batch.no, ops });
+        }
+        let (next, entropy) = (self.next, self.entropy.wrapping_add(100));
+        let mut client =
+            Self { next, disk_works: false, ..Self::new_hub(entropy, definition(), self.disk, server) };
+        client.tell(ReplicaInput::TabHere { tab: TAB });
+        client.tell(ReplicaInput::DiskReady { kind: StorageKind::Opfs, durable: true, reason: None });
+        client
+    }
+
+    /// Lets the disk do what it was asked last; false if that is nothing.
+    pub fn carry_out(&mut self) -> bool {
+        let Some(batch) = self.held.take() else { return false };
+        let answer = self.disk.run(&batch);
+        self.tell(ReplicaInput::Disk(answer));
+        true
+    }
+
     /// Another device with a copy of the files, as they are now; its tab asks under other numbers.
     pub fn copied(&self, entropy: u8) -> Self {
         Self { next: self.next + 1000, ..Self::with(entropy, definition(), self.disk.clone()) }
@@ -226,7 +262,7 @@ impl Client {
                     ReplicaEffect::Disk(batch) if self.disk_works => {
                         inputs.push_back(ReplicaInput::Disk(self.disk.run(&batch)));
                     }
-                    ReplicaEffect::Disk(_) => {}
+                    ReplicaEffect::Disk(batch) => self.held = Some(batch),
                     ReplicaEffect::Connect => self.wants_socket = true,
                     ReplicaEffect::Disconnect => {
                         self.wants_socket = false;
@@ -318,6 +354,24 @@ impl Client {
             _ => None,
         });
         pushed.flatten().collect()
+    }
+
+    /// The document as a plain SQLite file.
+    pub fn exported(&mut self) -> Vec<u8> {
+        let export = self.ask(Request::Export { confirmed: false });
+        let mut file = Vec::new();
+        for part in 0.. {
+            let asked = self.ask(Request::ExportPart { export, part });
+            let bytes = self.events.iter().find_map(|event| match event {
+                TabEvent::Reply { no, reply: Reply::Part(bytes) } if *no == asked => Some(&bytes.0),
+                _ => None,
+            });
+            match bytes.unwrap() {
+                bytes if bytes.is_empty() => break,
+                bytes => file.extend(bytes),
+            }
+        }
+        file
     }
 
     /// The rows of a query, as bytes.

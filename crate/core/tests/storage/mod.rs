@@ -200,7 +200,7 @@ impl Device {
     }
 
     fn opened(&mut self, recovered: Recovered) {
-        let Recovered { identity, image, pending, ledger, damage, tail, tail_start } = recovered;
+        let Recovered { identity, image, pending, ledger, damage, tail, tail_start, .. } = recovered;
         assert_eq!(damage, None, "{:#?}", self.log);
         assert!(identity.epoch > self.durable_epoch, "{:#?}", self.log);
         let found = State { image, pending, ledger };

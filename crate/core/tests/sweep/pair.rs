@@ -50,6 +50,9 @@ pub enum Whose {
 #[derive(Debug, Clone, Copy)]
 pub enum Harm {
     Cut(Cut),
+    /// The core dies and comes back to files of which not everything is flushed, on a disk that is slow; so many
+    /// operations later the power is cut.
+    Kill(u64),
     Throw,
 }
 
@@ -84,6 +87,8 @@ pub struct Pair {
     up: VecDeque<Vec<u8>>,
     down: VecDeque<Vec<u8>>,
     lives: u8,
+    tab: TabId,
+    was_killed: bool,
     /// By token, which is the request's number too.
     asked: BTreeMap<u64, (&'static str, i64, Stage)>,
     is_checked: bool,
@@ -143,6 +148,8 @@ pub fn run(script: &[Act], seed: u64, harm: Option<(Whose, u64, Harm)>, report: 
         up: VecDeque::new(),
         down: VecDeque::new(),
         lives: 2,
+        tab: TabId([2; 16]),
+        was_killed: false,
         asked: BTreeMap::new(),
         is_checked: false,
         told: Lsn(0),
@@ -160,14 +167,16 @@ pub fn run(script: &[Act], seed: u64, harm: Option<(Whose, u64, Harm)>, report: 
 }
 
 impl Pair {
-    fn tab(&self) -> TabId {
-        TabId([self.lives; 16])
+    fn begin_client(&mut self) {
+        let ready = ReplicaInput::DiskReady { kind: StorageKind::Opfs, durable: true, reason: None };
+        self.tell_client(vec![ReplicaInput::TabHere { tab: self.tab }, ready]);
     }
 
-    fn begin_client(&mut self) {
-        let tab = self.tab();
-        let ready = ReplicaInput::DiskReady { kind: StorageKind::Opfs, durable: true, reason: None };
-        self.tell_client(vec![ReplicaInput::TabHere { tab }, ready]);
+    fn ask(&mut self, token: u64) {
+        let (name, size, _) = self.asked[&token];
+        let args = [("token".into(), Value::Integer(token as i64)), ("size".into(), Value::Integer(size))];
+        let request = Request::Mutate { name: name.into(), args: args.into() };
+        self.tell_client(vec![ReplicaInput::Request { tab: self.tab, no: RequestNo(token), request }]);
     }
 
     fn act(&mut self, act: Act) {
@@ -183,13 +192,7 @@ impl Pair {
                 for _ in 0..count {
                     let token = self.asked.last_key_value().map_or(1, |(token, _)| token + 1);
                     self.asked.insert(token, (name, size, Stage::Asked));
-                    let args = [
-                        ("token".into(), Value::Integer(token as i64)),
-                        ("size".into(), Value::Integer(size)),
-                    ];
-                    let request = Request::Mutate { name: name.into(), args: args.into() };
-                    let input = ReplicaInput::Request { tab: self.tab(), no: RequestNo(token), request };
-                    self.tell_client(vec![input]);
+                    self.ask(token);
                 }
             }
             Act::Online => self.is_online = true,
@@ -204,13 +207,19 @@ impl Pair {
     fn step(&mut self) {
         self.now += 7;
         match self.random.below(8) {
-            0..3 => self.client_op(),
-            3..5 => self.server_op(),
+            0..3 if !self.stalls(Whose::Client) => self.client_op(),
+            3..5 if !self.stalls(Whose::Server) => self.server_op(),
             5 => self.move_up(),
             6 => self.move_down(),
             _ => self.tick(),
         }
         self.check_client();
+    }
+
+    /// Whether the disk is slow, until the power is cut, and has no turn.
+    fn stalls(&mut self, whose: Whose) -> bool {
+        let is_slow = matches!(self.harm, Some((who, _, Harm::Cut(_))) if who == whose) && self.was_killed;
+        is_slow && self.random.below(16) > 0
     }
 
     fn tick(&mut self) {
@@ -254,12 +263,19 @@ impl Pair {
         self.ops[whose as usize] += 1;
         let (_, _, harm) = self.harm.take_if(|(who, op, _)| (*who, *op) == (whose, at))?;
         self.report.points += 1;
+        if let Harm::Kill(ops) = harm {
+            self.harm = Some((whose, at + ops, Harm::Cut(Cut::Any)));
+            self.was_killed = true;
+        }
         Some(harm)
     }
 
     fn client_op(&mut self) {
         let Some((batch, mut values)) = self.client.batch.take() else { return };
         let harm = self.harm_now(Whose::Client);
+        if let Some(Harm::Kill(_)) = harm {
+            return self.kill_client();
+        }
         let op = &batch.ops[values.len()];
         let result = match harm {
             Some(Harm::Throw) => {
@@ -285,6 +301,10 @@ impl Pair {
     fn server_op(&mut self) {
         let Some((batch, mut values)) = self.server.batch.take() else { return };
         let harm = self.harm_now(Whose::Server);
+        if let Some(Harm::Kill(_)) = harm {
+            self.report.fired(Fault::Death);
+            return self.restart_server();
+        }
         let op = &batch.ops[values.len()];
         let result = match harm {
             Some(Harm::Throw) => {
@@ -307,7 +327,22 @@ impl Pair {
         }
     }
 
+    /// Its tab lives on, and asks again for what it has not heard the end of.
+    fn kill_client(&mut self) {
+        self.report.fired(Fault::Death);
+        self.new_client();
+        let open = self.asked.iter().filter(|(_, (_, _, stage))| *stage < Stage::Confirmed);
+        for token in open.map(|(token, _)| *token).collect::<Vec<_>>() {
+            self.ask(token);
+        }
+    }
+
     fn restart_client(&mut self) {
+        self.tab = TabId([self.lives + 1; 16]);
+        self.new_client();
+    }
+
+    fn new_client(&mut self) {
         self.lives += 1;
         self.client.core = replica(self.lives);
         (self.client.batch, self.wake, self.status) = (None, None, None);
@@ -491,8 +526,9 @@ pub fn sweep(what: &str, script: &[Act], seed: u64, stride: usize) -> Report {
     println!("{what}: seed {seed}, {ops:?} operations");
     for (whose, ops) in [(Whose::Client, ops[0]), (Whose::Server, ops[1])] {
         for at in (0..ops).step_by(stride) {
-            for harm in [Harm::Cut(Cut::ALL[at as usize % Cut::ALL.len()]), Harm::Cut(Cut::Any), Harm::Throw]
-            {
+            let cut = Cut::ALL[at as usize % Cut::ALL.len()];
+            let kill = Harm::Kill(8 + at % 13);
+            for harm in [Harm::Cut(cut), Harm::Cut(Cut::Any), kill, Harm::Throw] {
                 run(script, seed, Some((whose, at, harm)), &mut report);
             }
         }
