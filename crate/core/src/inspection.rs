@@ -1,6 +1,6 @@
 //! Reading a replica's files to learn what would be lost with them.
 
-use offprint_protocol::{DocumentId, Error};
+use offprint_protocol::{Code, DocumentId, Error};
 
 use crate::disk::{DiskAnswer, DiskBatch};
 use crate::head::Origin;
@@ -13,7 +13,7 @@ pub enum Unsent {
     Mutations(u64),
     /// The whole document: its history was made on this device.
     History,
-    /// What that was cannot be told: the files are damaged.
+    /// What that was cannot be told: the files are damaged, or were and what could not be read is kept aside.
     Unknown(Error),
 }
 
@@ -49,6 +49,10 @@ impl Unsent {
     fn of(recovered: Recovered) -> Self {
         if let Some(damage) = recovered.damage {
             return Unsent::Unknown(damage);
+        }
+        if recovered.has_aside {
+            let what = "the files were damaged; what could not be read of them is kept aside";
+            return Unsent::Unknown(Error::new(Code::Corrupt, what));
         }
         // Without a history the files do not tell whether a server was ever named: then mutations are what there is.
         match recovered.image.position() {

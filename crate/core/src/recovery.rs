@@ -35,6 +35,8 @@ pub struct Recovered {
     pub tail_start: Option<Position>,
     /// What was lost, if something was, and what of it is kept aside (code `corrupt`).
     pub damage: Option<Error>,
+    /// Whether an opening before this one kept something aside.
+    pub has_aside: bool,
 }
 
 /// Bytes that a log has already, and where: to be written once more.
@@ -404,6 +406,7 @@ impl Recovery {
             tail: replay.tail,
             tail_start: replay.tail_start,
             damage: replay.damage,
+            has_aside: self.sizes[FileName::Aside as usize] > 0,
         };
         Ok((Opened { last_write, time, ..self.opened(recovered, head) }, replay.aside))
     }
@@ -438,6 +441,7 @@ impl Recovery {
             tail: Vec::new(),
             tail_start: None,
             damage,
+            has_aside: self.sizes[FileName::Aside as usize] > 0,
         };
         Ok(self.opened(recovered, head))
     }

@@ -104,6 +104,12 @@ fn what_damaged_files_held_is_unknown() {
         Unsent::Unknown(damage) => assert_eq!(damage.code, Code::Corrupt),
         other => panic!("{other:?}"),
     }
+    // It stays so after an opening that kept it aside.
+    let client = client.reopen();
+    match inspect(&client) {
+        Unsent::Unknown(damage) => assert!(damage.message.contains("aside"), "{damage}"),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
