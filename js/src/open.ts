@@ -5,10 +5,11 @@ import { Document } from "./document.ts";
 import { checkDocumentId } from "./document-id.ts";
 import { OffprintError } from "./error.ts";
 import { beginImport, type ImportSource } from "./import.ts";
+import { serverUrl } from "./server-url.ts";
 import { type WorkerOptions, workersOf } from "./workers.ts";
 
 export type OpenOptions = WorkerOptions & {
-  /** The server's URL; without one the document lives on this device only. */
+  /** The server's URL, without query and fragment; without a server the document lives on this device only. */
   server?: string | URL | undefined;
   /** Gives the token for the server; asked for at every connection. */
   auth?: (() => string | Promise<string>) | undefined;
@@ -36,21 +37,6 @@ export type OpenOptions = WorkerOptions & {
   /** Gives up opening. */
   signal?: AbortSignal | undefined;
 };
-
-function serverUrl(server: string | URL): string {
-  let url: URL;
-  try {
-    url = new URL(server, location.href);
-  } catch {
-    throw new OffprintError("bad_argument", `server ${JSON.stringify(String(server))} is not a URL`);
-  }
-  url.protocol = url.protocol.replace(/^http/, "ws");
-  if (!/^wss?:$/.test(url.protocol)) {
-    throw new OffprintError("bad_argument", `server ${url.href} is not a ws: or wss: URL`);
-  }
-  url.hash = "";
-  return url.href.replace(/\/$/, "");
-}
 
 function checkPlatform(): void {
   const missing = !isSecureContext
