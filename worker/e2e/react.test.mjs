@@ -22,7 +22,8 @@ describe(`hooks in ${browserName}`, () => {
     await served?.close();
   });
 
-  const show = (ids, above = "") => evaluate(page, (state) => window.show(state), { ids, above });
+  const show = (ids, above = "") =>
+    evaluate(page, (state) => window.show(state), { ids, above, options: {}, attempt: 0 });
   const text = () =>
     evaluate(page, () =>
       Array.from(document.querySelectorAll("p"), ({ textContent }) => textContent).join("|"),
@@ -58,9 +59,9 @@ describe(`hooks in ${browserName}`, () => {
   test("a document is closed after its last user, and not when one comes back at once", async () => {
     const before = await evaluate(page, () => {
       window.first = window.doc;
-      window.show({ ids: [], above: "" });
+      window.show({ ids: [], above: "", options: {}, attempt: 0 });
       return new Promise((resolve) => setTimeout(resolve, 100)).then(() => {
-        window.show({ ids: ["d"], above: "" });
+        window.show({ ids: ["d"], above: "", options: {}, attempt: 0 });
         return window.first.status.ready;
       });
     });
@@ -81,5 +82,25 @@ describe(`hooks in ${browserName}`, () => {
     await shows("bad_document_id|a,b,c,d");
     await show([]);
     await until("all are closed", async () => (await open()) === 0);
+  });
+
+  test("one that could not be opened is opened anew, with other options, by components with another key", async () => {
+    const attempt = (attempt, file) =>
+      evaluate(
+        page,
+        ({ attempt, file }) => {
+          const options = file === undefined ? {} : { import: new Blob([file]) };
+          window.show({ ids: ["f", "f"], above: "", options, attempt });
+        },
+        { attempt, file },
+      );
+    await attempt(1, "no database");
+    await shows("bad_file|bad_file");
+    await attempt(1);
+    assert.equal(await text(), "bad_file|bad_file");
+    await attempt(2);
+    await shows("|");
+    await show([]);
+    await until("it is closed", async () => (await open()) === 0);
   });
 });

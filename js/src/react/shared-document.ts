@@ -9,7 +9,7 @@ const LINGER = 1_000;
 export type OpenedDocument<D extends DocumentDefinition> = {
   /** The document, once it is open. */
   doc: Document<D> | undefined;
-  /** Why it cannot be opened. */
+  /** Why it could not be opened. */
   error: OffprintError | undefined;
 };
 
@@ -41,7 +41,9 @@ export class SharedDocument<D extends DocumentDefinition> {
     this.#listeners.add(own);
     return () => {
       if (!this.#listeners.delete(own) || this.#listeners.size > 0) return;
-      this.#timer = setTimeout(() => this.#close(), LINGER);
+      // Who comes next tries again.
+      if (this.state.error) this.#close();
+      else this.#timer = setTimeout(() => this.#close(), LINGER);
     };
   }
 

@@ -11,7 +11,8 @@ const shared = new WeakMap<DocumentDefinition, Shared>();
 
 /**
  * Opens a document for as long as components use it. Components that name the same definition, id and server share
- * it; the other options are those of the first.
+ * it; the other options are those of the first. One that could not be opened is opened anew once none of them is left:
+ * a component with another `key` tries again, with its own options.
  */
 export function useDocument<D extends DocumentDefinition>(
   definition: D,

@@ -107,15 +107,16 @@ async function reactApp() {
       window.rows = rows;
       return h("p", null, status.ready ? (rows ?? []).map(({ id }) => id).join() : "");
     }
-    function Part({ id, above }) {
-      const { doc, error } = useDocument(definition, id, {});
+    function Part({ id, above, options }) {
+      const { doc, error } = useDocument(definition, id, options);
       if (error) return h("p", null, error.code);
       return doc ? h(Notes, { doc, above }) : h("p", null, "opening");
     }
     function App() {
-      const [shown, show] = useState({ ids: [], above: "" });
+      const [shown, show] = useState({ ids: [], above: "", options: {}, attempt: 0 });
       window.show = show;
-      return shown.ids.map((id, at) => h(Part, { key: at, id, above: shown.above }));
+      const { ids, above, options, attempt } = shown;
+      return ids.map((id, at) => h(Part, { key: attempt + " " + at, id, above, options }));
     }
     createRoot(document.body).render(h(StrictMode, null, h(App)));`;
   const { outputFiles } = await build({
