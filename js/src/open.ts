@@ -11,7 +11,10 @@ import { type WorkerOptions, workersOf } from "./workers.ts";
 export type OpenOptions = WorkerOptions & {
   /** The server's URL, without query and fragment; without a server the document lives on this device only. */
   server?: string | URL | undefined;
-  /** Gives the token for the server; asked for at every connection. */
+  /**
+   * Gives the token for the server: asked for, in one of the tabs, at every connection and every request for a large
+   * document's snapshot. What takes longer than 20 seconds is given up, as `unauthorized`.
+   */
   auth?: (() => string | Promise<string>) | undefined;
   /** Where offprint.wasm is, if not beside hub.js. */
   wasmUrl?: string | URL | undefined;

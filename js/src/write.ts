@@ -46,7 +46,10 @@ export interface Write extends Promise<void> {
   readonly applied: Promise<void>;
   /** It is on the device and survives the browser's end. */
   readonly durable: Promise<void>;
-  /** It is in the server's journal; rejects with `Rejected` when the server refuses it. */
+  /**
+   * It is in the server's journal; rejects with `Rejected` when the server refuses it. In a document that never had a
+   * server it is confirmed as soon as it is durable.
+   */
   readonly confirmed: Promise<void>;
 }
 
