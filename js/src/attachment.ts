@@ -6,6 +6,7 @@ import type {
   Status,
 } from "../../worker/src/rpc.generated.ts";
 import type { Hello, HubMessage, TabMessage } from "../../worker/src/rpc.ts";
+import { RPC } from "../../worker/src/rpc-version.ts";
 import { DiskLender } from "./disk-lender.ts";
 import { OffprintError } from "./error.ts";
 import { HubLink } from "./hub-link.ts";
@@ -19,8 +20,6 @@ import { checkArgs } from "./value.ts";
 import type { WorkerFactory } from "./workers.ts";
 import { type Write, WriteStages } from "./write.ts";
 
-/** The one RPC version there is; it is also in the hub's name. */
-const RPC = 1;
 /** How long closing waits for what was written to reach the device, and for the hub's goodbye. */
 const GOODBYE = 2_000;
 

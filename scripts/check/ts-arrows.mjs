@@ -3,14 +3,16 @@ import { dirname, join } from "node:path/posix";
 import { inRoot } from "../lib/paths.mjs";
 import { filesUnder } from "../lib/step.mjs";
 
-const RPC = ["worker/src/rpc.generated.ts", "worker/src/rpc.ts"];
+const RPC_TYPES = ["worker/src/rpc.generated.ts", "worker/src/rpc.ts"];
+const RPC_VERSION = "worker/src/rpc-version.ts";
 const isTest = (path) => /\.test\.tsx?$/.test(path);
 
 /** For each folder: which file or package another may be taken from. `types` says that only types are. */
 const RULES = {
   "demo/src": ({ file, name }) => (file ? file.startsWith("demo/") : !name.startsWith("node:")),
   "js/src": ({ file, name, types, from }) => {
-    if (file) return file.startsWith("js/src/") || (RPC.includes(file) && types);
+    if (file)
+      return file.startsWith("js/src/") || file === RPC_VERSION || (RPC_TYPES.includes(file) && types);
     if (name.startsWith("node:")) return isTest(from) || from === "js/src/definition-cli.ts";
     return name.split("/")[0] === "react" ? /react/.test(from) : from === "js/src/definition-cli.ts";
   },
@@ -23,7 +25,7 @@ const RULES = {
 const IMPORT =
   /\b(?:import|export)\s+(type\b)?[^;"'()]*?\bfrom\s*["']([^"']+)["']|(?<!["'.])\bimport\s*\(?\s*["']([^"']+)["']/g;
 
-/** The violations of demo → js → worker (rpc types only), and of who may use Node or a package. */
+/** The violations of demo → js → worker (rpc only), and of who may use Node or a package. */
 export function tsArrows() {
   const wrong = [];
   for (const [folder, allows] of Object.entries(RULES)) {

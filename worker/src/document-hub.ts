@@ -2,9 +2,9 @@ import { type Core, loadCore } from "./core.ts";
 import { DocumentLife } from "./document-life.ts";
 import { type HeldLock, holdLock, uniqueLock, whenFree } from "./lock.ts";
 import { messageOf, problem } from "./problem.ts";
+import { refusal } from "./refusal.ts";
 import type { Problem } from "./rpc.generated.ts";
 import type { Hello, HubMessage, TabMessage } from "./rpc.ts";
-import { refusal } from "./served.ts";
 import { isTabMessage, TabPort } from "./tab-port.ts";
 
 /** The tabs of one document, and the document's life while there are any. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { refusal } from "./refusal.ts";
 import type { Hello } from "./rpc.ts";
-import { refusal } from "./served.ts";
 
 const hello: Hello = {
   rpc: [1, 1],

@@ -1,9 +1,7 @@
 import { problem } from "./problem.ts";
 import type { Definition, Problem } from "./rpc.generated.ts";
 import type { Hello } from "./rpc.ts";
-
-/** The RPC version of this build; it is also in the hub's name. */
-export const RPC = 1;
+import { RPC } from "./rpc-version.ts";
 
 /** Two definitions with the same text are the same, whatever the order in which mutators were written. */
 function textOf({ name, migrations, mutators }: Definition): string {
