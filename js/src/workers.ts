@@ -18,7 +18,7 @@ const bundled: WorkerFactory = {
 };
 
 /** Workers from a folder that holds the scripts under their own names. */
-export function workersIn(folder: string | URL): WorkerFactory {
+function workersIn(folder: string | URL): WorkerFactory {
   const base = new URL(folder, location.href);
   if (!base.pathname.endsWith("/")) base.pathname += "/";
   return {

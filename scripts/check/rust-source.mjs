@@ -31,7 +31,7 @@ export function testFiles(folder) {
 }
 
 /** Every place in the code where the pattern occurs, as `file:line`. */
-export function places(path, code, pattern) {
+function places(path, code, pattern) {
   return [...code.matchAll(pattern)].map((hit) => `${path}:${code.slice(0, hit.index).split("\n").length}`);
 }
 

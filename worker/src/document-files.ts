@@ -17,7 +17,7 @@ export class AbsentError extends Error {
 }
 
 /** What waits for a file that somebody else holds is told so, and goes on waiting until the signal is aborted. */
-export type Waiting = { signal: AbortSignal; held: (error: unknown) => void };
+type Waiting = { signal: AbortSignal; held: (error: unknown) => void };
 
 /** Tries again for as long as somebody holds what is wanted. */
 async function untilFree<T>({ signal, held }: Waiting, open: () => Promise<T>): Promise<T> {
