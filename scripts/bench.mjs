@@ -1,10 +1,10 @@
 // npm run bench: what each operation costs, in headless Chromium and natively. Arguments go to the benches in the browser.
 import { prepareBrowserRuns } from "./lib/e2e.mjs";
+import { filesUnder } from "./lib/files.mjs";
 import { nativeBench } from "./lib/native-bench.mjs";
 import { inRoot } from "./lib/paths.mjs";
 import { start } from "./lib/run.mjs";
 import { main, Stop } from "./lib/say.mjs";
-import { filesUnder } from "./lib/step.mjs";
 
 await main(async () => {
   const env = await prepareBrowserRuns("chromium");

@@ -3,11 +3,11 @@ import { coreLayers } from "./check/core-layers.mjs";
 import { crateArrows } from "./check/crates.mjs";
 import { rustRules } from "./check/rust-source.mjs";
 import { tsArrows } from "./check/ts-arrows.mjs";
+import { filesUnder } from "./lib/files.mjs";
 import { npmBin, start } from "./lib/run.mjs";
 import { rustfmtEnv } from "./lib/rust.mjs";
 import { main, Stop } from "./lib/say.mjs";
 import { setup } from "./lib/setup.mjs";
-import { filesUnder } from "./lib/step.mjs";
 
 const CLIPPY = ["--all-targets", "--", "-D", "warnings"];
 const results = [];

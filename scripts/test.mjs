@@ -1,11 +1,11 @@
 // npm test: every suite, each in its runner's own words, and a last line with the sum.
 import { BROWSERS, prepareBrowserRuns, runE2e } from "./lib/e2e.mjs";
+import { filesUnder } from "./lib/files.mjs";
 import { checkLoad, hasLoad } from "./lib/load.mjs";
 import { start } from "./lib/run.mjs";
 import { main } from "./lib/say.mjs";
 import { setup } from "./lib/setup.mjs";
 import { runSim } from "./lib/sim.mjs";
-import { filesUnder } from "./lib/step.mjs";
 import { counts, runSuites } from "./lib/suite.mjs";
 import { wasmTest } from "./lib/wasm-test.mjs";
 

@@ -1,4 +1,4 @@
-import { filesUnder } from "../lib/step.mjs";
+import { filesUnder } from "../lib/files.mjs";
 import { rustCode, testFiles } from "./rust-source.mjs";
 
 const SOURCE = "crate/core/src";

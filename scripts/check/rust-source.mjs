@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { dirname } from "node:path/posix";
+import { filesUnder } from "../lib/files.mjs";
 import { inRoot } from "../lib/paths.mjs";
-import { filesUnder } from "../lib/step.mjs";
 
 const blank = (text) => text.replace(/[^\n]/g, " ");
 

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path/posix";
+import { filesUnder } from "../lib/files.mjs";
 import { inRoot } from "../lib/paths.mjs";
-import { filesUnder } from "../lib/step.mjs";
 
 const RPC_TYPES = ["worker/src/rpc.generated.ts", "worker/src/rpc.ts"];
 const RPC_VERSION = "worker/src/rpc-version.ts";

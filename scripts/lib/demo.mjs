@@ -1,7 +1,7 @@
+import { writeWhole } from "./files.mjs";
 import { inRoot } from "./paths.mjs";
 import { npmBin, run, start } from "./run.mjs";
 import { Stop } from "./say.mjs";
-import { writeWhole } from "./step.mjs";
 
 /** The demo's definition as the server reads it. */
 export const boardDefinition = "demo/dist/board.json";

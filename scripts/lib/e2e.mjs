@@ -1,10 +1,10 @@
 import { build } from "./build.mjs";
 import { buildDemo } from "./demo.mjs";
+import { filesUnder } from "./files.mjs";
 import { inRoot } from "./paths.mjs";
 import { Stop } from "./say.mjs";
 import { buildServer, serverProgram } from "./server.mjs";
 import { setup } from "./setup.mjs";
-import { filesUnder } from "./step.mjs";
 
 export const BROWSERS = ["chromium", "firefox"];
 

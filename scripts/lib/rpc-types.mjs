@@ -1,8 +1,9 @@
 import { existsSync, readFileSync } from "node:fs";
+import { writeWhole } from "./files.mjs";
 import { inRoot } from "./paths.mjs";
 import { start } from "./run.mjs";
 import { Stop, say } from "./say.mjs";
-import { step, writeWhole } from "./step.mjs";
+import { step } from "./step.mjs";
 
 const FILE = "worker/src/rpc.generated.ts";
 const CARGO = ["run", "--quiet", "-p", "offprint-protocol", "--features", "ts", "--bin", "rpc-types"];

@@ -1,6 +1,6 @@
+import { writeWhole } from "./files.mjs";
 import { inRoot } from "./paths.mjs";
 import { start } from "./run.mjs";
-import { writeWhole } from "./step.mjs";
 
 const FLAGS = [
   "--headless",
