@@ -25,8 +25,6 @@ pub struct Faults {
     pub thrown: u64,
     /// Operations for which there was no room.
     pub full: u64,
-    /// Flushes that did nothing and said that they had.
-    pub lied: u64,
     /// Bytes that were changed behind the core's back, and files that were cut or emptied.
     pub damaged: u64,
 }
@@ -49,7 +47,6 @@ pub struct DiskMemory {
     ops: u64,
     fail_at: Option<u64>,
     capacity: Option<u64>,
-    lies: bool,
     faults: Faults,
 }
 
@@ -64,7 +61,6 @@ impl DiskMemory {
             ops: 0,
             fail_at: None,
             capacity: None,
-            lies: false,
             faults: Faults::default(),
         }
     }
@@ -93,11 +89,6 @@ impl DiskMemory {
     /// How many bytes the files have together.
     pub fn size(&self) -> u64 {
         self.files.iter().map(|file| file.bytes.len() as u64).sum()
-    }
-
-    /// From now on flushes do nothing and say that they have; or no longer.
-    pub fn set_lying(&mut self, lies: bool) {
-        self.lies = lies;
     }
 
     /// The power is cut: of what was not flushed any subset of sectors survives, some of them in part.
@@ -159,11 +150,6 @@ impl DiskMemory {
     /// What was put aside, in order.
     pub fn kept(&self) -> impl DoubleEndedIterator<Item = &[u8]> + ExactSizeIterator {
         self.kept.iter().map(|bytes| &bytes[..])
-    }
-
-    /// Whether a file holds something that was not flushed.
-    pub fn is_unflushed(&self, file: FileName) -> bool {
-        !self.files[file as usize].unflushed.is_empty()
     }
 
     /// Changes one byte by `mask`, flushed or not; does nothing past the end.
@@ -235,10 +221,6 @@ impl DiskMemory {
             }
             DiskOp::Keep { file } => {
                 self.keep(*file);
-                DiskValue::Done
-            }
-            DiskOp::Flush { .. } if self.lies => {
-                self.faults.lied += 1;
                 DiskValue::Done
             }
             DiskOp::Flush { file } => {
