@@ -2,8 +2,8 @@
 //! batches, one at a time, and takes their answers (FORMAT.md).
 
 mod keeping;
-mod room;
 mod running;
+mod space;
 
 use offprint_protocol::rpc::Shortage;
 use offprint_protocol::{Code, DocumentId, Error};

@@ -5,7 +5,7 @@ use offprint_protocol::{Code, Error};
 use crate::checkpoint::{Opening, PageQueue};
 use crate::disk::{DiskOp, FileName};
 use crate::head::{Head, Place, Role, SLOT_LEN, Side};
-use crate::journal::room::{Hold, Lack};
+use crate::journal::space::{Hold, Lack};
 use crate::journal::{History, Journal, Ticket};
 use crate::log::{Chain, FRAME_LEN, LOG_GROWTH};
 use crate::record::Record;
@@ -95,7 +95,7 @@ pub(super) enum Flight {
         upto: Ticket,
     },
     Head,
-    Room {
+    Cut {
         logs: [u64; 2],
         bases: [u64; 2],
         is_named: bool,
@@ -230,7 +230,7 @@ impl Running {
     }
 
     fn background_ops(&mut self) -> Option<(Flight, Vec<DiskOp>)> {
-        self.room_ops()
+        self.spare_ops()
             .or_else(|| self.growth_ops())
             .or_else(|| self.opening_ops())
             .or_else(|| self.catch_up_ops())
@@ -394,7 +394,7 @@ impl Running {
                     opening.aside = None;
                 }
             }
-            Flight::Room { logs, bases, is_named } => {
+            Flight::Cut { logs, bases, is_named } => {
                 if is_named {
                     self.name();
                 }

@@ -1,4 +1,4 @@
-//! Room on the device: logs grow before they are full, and what is done when there is no more.
+//! Space on the device: logs grow before they are full, and what is done when there is no more.
 //!
 //! Only batches that take room may fail for want of it: growth, a kept log, pages of a base, `aside`. Everything else overwrites
 //! what is there. So what fits goes on being flushed while the rest waits.
@@ -89,7 +89,7 @@ impl Running {
     pub(super) fn found_room(&mut self, flight: Flight) {
         let Some(lack) = &mut self.lack else { return };
         match flight {
-            Flight::Room { .. } => lack.hold = Hold::Trying,
+            Flight::Cut { .. } => lack.hold = Hold::Trying,
             Flight::Grow { .. } | Flight::Keep { .. } | Flight::Aside | Flight::NewBase | Flight::CatchUp => {
                 self.lack = None
             }
@@ -155,7 +155,7 @@ impl Running {
     }
 
     /// Spare room is given up once a checkpoint does not help.
-    pub(super) fn room_ops(&mut self) -> Option<(Flight, Vec<DiskOp>)> {
+    pub(super) fn spare_ops(&mut self) -> Option<(Flight, Vec<DiskOp>)> {
         let may_drop = !self.is_blocked_and_stale();
         let lack = self.lack.as_mut().filter(|lack| lack.hold == Hold::Blocked && may_drop)?;
         if std::mem::replace(&mut lack.has_dropped_spare, true) {
@@ -233,7 +233,7 @@ impl Running {
             ops.extend(self.head_ops());
         }
         ops.extend(cuts);
-        Some((Flight::Room { logs, bases, is_named }, ops))
+        Some((Flight::Cut { logs, bases, is_named }, ops))
     }
 
     /// Notes the time. Once nothing was appended for a while, the files are cut to what they need.
