@@ -1,4 +1,4 @@
-// Long timelines and large documents in headless Chromium: how long they take, what memory, what is written.
+// Long timelines, large documents and their checkpoints in headless Chromium: how long they take, what memory, what is written.
 // Arguments: --rounds N (3), --json for the figures alone.
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
