@@ -1,5 +1,5 @@
-//! The server: documents' primaries on local files, over websockets. The only crate that knows tokio, HTTP and the
-//! file system.
+//! The server: documents' primaries on local files, over websockets. The only shipped crate that knows tokio, HTTP and
+//! the file system.
 //!
 //! A tour: [`Server`] listens and hands each websocket to a `session`, which checks the hello (`handshake`) and its
 //! token ([`Auth`]) and joins the document's `room` (found or opened by `rooms`). The room owns the core's `Primary` and carries out its
