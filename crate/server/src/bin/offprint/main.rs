@@ -27,9 +27,9 @@ enum Command {
     /// Makes a new document of a SQLite file, which is not changed. `PRAGMA user_version` in it says how many of the
     /// definition's migrations it has had.
     Import(OneFile),
-    /// Prints where documents stand: position, sizes, clients.
+    /// Prints where documents stand: position, sizes, history, clients.
     Inspect(Several),
-    /// Checks documents: heads, logs, checksums, and SQLite's own integrity_check.
+    /// Checks documents: heads, logs, checksums, history, SQLite's own integrity_check, and foreign keys.
     Verify(Several),
 }
 
