@@ -1,4 +1,5 @@
-// npm run e2e -- [--browser chromium|firefox] [--grep pattern]: the demo in real browsers, against a real server.
+// npm run e2e -- [--browser chromium|firefox] [--grep pattern]: demo/e2e and worker/e2e in real
+// browsers, against a real server.
 import { readArgs } from "./lib/args.mjs";
 import { BROWSERS, prepareBrowserRuns, runE2e } from "./lib/e2e.mjs";
 import { main, Stop } from "./lib/say.mjs";
