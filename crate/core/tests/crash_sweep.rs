@@ -7,6 +7,7 @@ mod sweep;
 use offprint_core::journal::Role;
 use sweep::fault_disk::Cut;
 use sweep::faults::Fault;
+use sweep::import;
 use sweep::life::Step;
 use sweep::pair::{self, Act};
 use sweep::points::{Plan, flips, sweep, sweep_throws};
@@ -353,6 +354,12 @@ fn what_was_told_is_still_so() {
 }
 
 #[test]
+fn a_file_is_imported_wholly_or_not_at_all() {
+    let planned = [Fault::Crash, Fault::Dropped, Fault::Throw, Fault::ThrowDone, Fault::Death];
+    import::sweep("import", 1200, 3, 1).close("import", &planned);
+}
+
+#[test]
 #[ignore = "the long form: each of its runs takes seconds"]
 fn what_was_told_is_still_so_after_checkpoints() {
     let planned = [Fault::Crash, Fault::Dropped, Fault::Throw];
@@ -383,6 +390,9 @@ fn the_long_form() {
     sweep("many pending", plan(Role::Replica, 3, 1), &many_pending()).close("many pending", &PLANNED);
     let resets = sweep("rollups and resets", plan(Role::Replica, 6, 1), &rollup_and_reset());
     resets.close("rollups and resets", &PLANNED);
+    for seed in 300..310 {
+        import::sweep("import", 100 * (seed - 299), seed, 1).close("import", &[Fault::Crash, Fault::Death]);
+    }
     for seed in 200..240 {
         let role = if seed % 2 == 0 { Role::Replica } else { Role::Primary };
         sweep("anything", plan(role, seed, 5), &anything(role, seed)).close("anything", &[Fault::Crash]);

@@ -1,6 +1,5 @@
 //! A document without a server is its own primary: its checkpoints confirm its own mutations.
 
-use offprint_protocol::rpc::TabEvent;
 use offprint_protocol::{Error, JournalId, Outcome, Rejection, Touched};
 
 use crate::document::{Document, Told};

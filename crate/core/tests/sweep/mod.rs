@@ -3,6 +3,7 @@
 
 pub mod fault_disk;
 pub mod faults;
+pub mod import;
 pub mod life;
 pub mod model;
 pub mod pair;

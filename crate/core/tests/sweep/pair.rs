@@ -20,14 +20,15 @@ use crate::sweep::faults::{Fault, Report};
 use crate::sweep::random::Random;
 use crate::sweep::stock;
 
-const SCHEMA: &str = "CREATE TABLE log (id INTEGER PRIMARY KEY, token INTEGER NOT NULL, data TEXT)";
+pub(super) const SCHEMA: &str =
+    "CREATE TABLE log (id INTEGER PRIMARY KEY, token INTEGER NOT NULL, data TEXT)";
 const ADD: &str = "INSERT INTO log (token, data) VALUES (:token, hex(zeroblob(:size)))";
 const GROW: &str = "INSERT INTO log (token) VALUES (:token);
     INSERT INTO log (token, data) WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :size)
     SELECT -:token, printf('%08x%08x', i * 2654435761 % 4294967291, i * 40503001 % 4294967279) FROM n";
 const SHRINK: &str = "DELETE FROM log WHERE token < 0; INSERT INTO log (token, data) VALUES (:token, :size)";
-const TOKENS: &str = "SELECT token FROM log WHERE token > 0 ORDER BY id";
-const DUMP: &str = "SELECT id || ' ' || token || ' ' || coalesce(data, '') FROM log ORDER BY id";
+pub(super) const TOKENS: &str = "SELECT token FROM log WHERE token > 0 ORDER BY id";
+pub(super) const DUMP: &str = "SELECT id || ' ' || token || ' ' || coalesce(data, '') FROM log ORDER BY id";
 
 /// What the tab does.
 #[derive(Debug, Clone, Copy)]
@@ -96,7 +97,7 @@ pub struct Pair {
     told: Lsn,
 }
 
-fn definition() -> Definition {
+pub(super) fn definition() -> Definition {
     let mutator = |sql: &str| MutatorSource { sql: sql.into() };
     Definition {
         name: "log".into(),
