@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use offprint_protocol::{Checksum, Encode, Lsn, PAGE_SIZE, PageNo, PagePatch, Position};
+use offprint_protocol::{Checksum, Definition, Encode, Lsn, PAGE_SIZE, PageNo, PagePatch, Position};
 
 use crate::disk::{DiskOp, FileName};
 use crate::head::{BaseInfo, Head};
@@ -56,7 +56,7 @@ pub(crate) struct Opening {
 }
 
 /// How an opening is made.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Making {
     /// With the other base, even if this one could be kept.
     pub(crate) other_base: bool,
@@ -66,6 +66,8 @@ pub(crate) struct Making {
     pub(crate) is_whole: bool,
     /// When the newest commit was appended; 0 if that is not known.
     pub(crate) time: u64,
+    /// What the pending mutations were made with, if the log has to say so.
+    pub(crate) definition: Option<Definition>,
 }
 
 /// Pages on their way to a file.
@@ -126,7 +128,7 @@ impl Opening {
         head: &Head,
         salt: u64,
         (image, ledger, pending): (&Image, &Ledger, &[PendingMutation]),
-        making: Making,
+        mut making: Making,
     ) -> Self {
         let mut records = VecDeque::new();
         for record in ledger_records(ledger) {
@@ -151,17 +153,18 @@ impl Opening {
             written: LOG_HEADER_LEN as u64,
             ready: Vec::new(),
         };
-        if making.time > 0 {
-            let record = Record::Time(making.time);
-            let body = record.body().expect("BUG: a time exceeds a record");
+        let time = (making.time > 0).then_some(Record::Time(making.time));
+        let definition = making.definition.take().map(Record::Definition);
+        for record in time.into_iter().chain(definition) {
+            let body = record.body().expect("BUG: what a log begins with exceeds a record");
             opening.chain.append(record.kind(), false, &body, &mut opening.ready);
         }
-        opening.base(image, making);
+        opening.base(image, &making);
         opening
     }
 
     /// Settles what base holds, and what of it goes through the log.
-    fn base(&mut self, image: &Image, making: Making) {
+    fn base(&mut self, image: &Image, making: &Making) {
         let Some(position) = image.position() else {
             self.head.base_info = None;
             return;

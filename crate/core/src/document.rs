@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use offprint_protocol::rpc::{Bytes, Progress, Reply, Request, Select, TabEvent};
 use offprint_protocol::{
-    Argument, Error, Mark, Mutation, MutationSeq, Position, RequestNo, TabId, Touched, Value,
+    Argument, Definition, Error, Mark, Mutation, MutationSeq, Position, RequestNo, TabId, Touched, Value,
 };
 
 use crate::entropy::Entropy;
@@ -114,6 +114,26 @@ impl Document {
         };
         document.settle()?;
         document.advance()?;
+        Ok(document)
+    }
+
+    /// The document as it was recovered, of which the mutations were made with another definition and counted as
+    /// confirmed, since no server was named: they are run with that one and become a commit before this one counts.
+    pub(crate) fn open_made_with(
+        made_with: Definition,
+        config: ReplicaConfig,
+        mutators: Mutators,
+        recovered: Recovered,
+        journal: &mut Journal,
+    ) -> Result<Self, Error> {
+        let before = Mutators::compile(&made_with)?;
+        let now = config.definition.clone();
+        let config = ReplicaConfig { definition: made_with, ..config };
+        let mut document = Self::open(config, before, recovered, u64::MAX)?;
+        document.confirm_locally(journal)?;
+        (document.config.definition, document.mutators) = (now, mutators);
+        document.unseen = Some(Touched::All);
+        document.settle_wholly()?;
         Ok(document)
     }
 

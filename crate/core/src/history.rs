@@ -129,7 +129,11 @@ impl Restore {
                     }
                 }
                 Record::Rollup(part) => self.rollup(journal, part, &mut image)?,
-                Record::Mutation(_) | Record::Ledger(_) | Record::Dismiss(_) | Record::Time(_) => {}
+                Record::Mutation(_)
+                | Record::Ledger(_)
+                | Record::Dismiss(_)
+                | Record::Time(_)
+                | Record::Definition(_) => {}
             }
         }
         self.image = Some(image);
@@ -210,7 +214,11 @@ fn read(log: &[u8], mut each: impl FnMut(Lsn, u64)) -> Option<Kept> {
                     each(commit.lsn, time);
                 }
             }
-            Record::Mutation(_) | Record::Rollup(_) | Record::Ledger(_) | Record::Dismiss(_) => {}
+            Record::Mutation(_)
+            | Record::Rollup(_)
+            | Record::Ledger(_)
+            | Record::Dismiss(_)
+            | Record::Definition(_) => {}
         }
         kept.len = reader.at() as u64;
     }

@@ -6,9 +6,9 @@ mod running;
 mod space;
 
 use offprint_protocol::rpc::Shortage;
-use offprint_protocol::{Code, DocumentId, Error};
+use offprint_protocol::{Code, Definition, DocumentId, Error};
 
-use crate::checkpoint::Opening;
+use crate::checkpoint::{Making, Opening};
 use crate::disk::{BatchNo, DiskAnswer, DiskBatch, DiskOp, DiskValue};
 use crate::entropy::Entropy;
 use crate::image::Image;
@@ -46,6 +46,8 @@ pub struct Journal {
     state: State,
     batch: Option<DiskBatch>,
     last_no: BatchNo,
+    /// What mutations are made with, if the log has to say so.
+    definition: Option<Definition>,
 }
 
 #[derive(Debug)]
@@ -63,7 +65,19 @@ impl Journal {
     pub fn open(config: JournalConfig) -> Self {
         let entropy = Entropy::new(&config.entropy, "offprint journal");
         let recovery = Recovery::new(config.document.clone(), config.role);
-        Self { config, entropy, state: State::Opening(Box::new(recovery)), batch: None, last_no: BatchNo(0) }
+        Self {
+            config,
+            entropy,
+            state: State::Opening(Box::new(recovery)),
+            batch: None,
+            last_no: BatchNo(0),
+            definition: None,
+        }
+    }
+
+    /// Mutations are made with this definition, and no server knows it: each new log says so.
+    pub fn made_with(&mut self, definition: Definition) {
+        self.definition = Some(definition);
     }
 
     /// What the disk shall do next; nothing while a batch is unanswered or if there is nothing to do.
@@ -261,8 +275,9 @@ impl Journal {
         flush: Option<Rewrite>,
     ) -> Ticket {
         let salt = self.entropy.number();
+        let definition = self.definition.clone();
         let running = self.running().expect("BUG: a checkpoint of files that are not open");
-        let making = running.making(state.0, other_base);
+        let making = Making { definition, ..running.making(state.0, other_base) };
         let mut opening = Opening::new(&running.head, salt, state, making);
         // An opening that was under way is replaced; what has to be written before it still has to be.
         let before = running.opening.take();

@@ -13,7 +13,7 @@ pub const LOG_GROWTH: u64 = 1 << 20;
 pub const FRAME_LEN: usize = 4 + 1 + 4 + 4;
 
 const STARTS_WRITE: u8 = 0x80;
-const KINDS: std::ops::RangeInclusive<u8> = 1..=6;
+const KINDS: std::ops::RangeInclusive<u8> = 1..=7;
 
 /// What the crc of the next record continues from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct Chain {
 /// A record that verifies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// Its kind, 1 to 6.
+    /// Its kind, 1 to 7.
     pub kind: u8,
     /// Whether everything before it was flushed before it was written.
     pub starts_write: bool,

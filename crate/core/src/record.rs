@@ -1,8 +1,8 @@
 //! What is appended to a log (FORMAT.md, "Kinds").
 
 use offprint_protocol::{
-    Code, CommitBatch, Decode, Encode, Epoch, Error, Mutation, MutationSeq, Reader, RequestNo, Rollup, TabId,
-    Writer,
+    Code, CommitBatch, Decode, Definition, Encode, Epoch, Error, Mutation, MutationSeq, Reader, RequestNo,
+    Rollup, TabId, Writer,
 };
 
 use crate::ledger::Ledger;
@@ -38,6 +38,8 @@ pub enum Record {
     Dismiss(MutationSeq),
     /// When what follows was appended, in milliseconds since 1970.
     Time(u64),
+    /// What the mutations behind it were made with, where no server knows.
+    Definition(Definition),
 }
 
 impl Record {
@@ -50,6 +52,7 @@ impl Record {
             Record::Ledger(_) => 4,
             Record::Dismiss(_) => 5,
             Record::Time(_) => 6,
+            Record::Definition(_) => 7,
         }
     }
 
@@ -66,6 +69,7 @@ impl Record {
                 out.varint(*at);
                 out.finish()
             }
+            Record::Definition(definition) => definition.to_bytes(),
         };
         if body.len() > RECORD_LIMIT {
             return Err(Error::new(Code::TooLarge, format!("a record of {} bytes", body.len())));
@@ -87,6 +91,7 @@ impl Record {
                 from.end()?;
                 Record::Time(at)
             }
+            7 => Record::Definition(Definition::from_bytes(body)?),
             _ => return Err(Error::new(Code::BadFrame, format!("a record of kind {kind}"))),
         })
     }

@@ -1,8 +1,8 @@
 //! Opening a document's files: which head counts, what base and log say (FORMAT.md, "Recovery"). Writes nothing.
 
 use offprint_protocol::{
-    ClientId, ClientSecret, Code, Commit, DocumentId, Encode, Epoch, Error, JournalId, Mark, PAGE_SIZE, Page,
-    Position,
+    ClientId, ClientSecret, Code, Commit, Definition, DocumentId, Encode, Epoch, Error, JournalId, Mark,
+    PAGE_SIZE, Page, Position,
 };
 
 use crate::aside::{ASIDE_LIMIT, Addition, Aside};
@@ -35,6 +35,8 @@ pub struct Recovered {
     pub tail_start: Option<Position>,
     /// What was lost, if something was, and what of it is kept aside (code `corrupt`).
     pub damage: Option<Error>,
+    /// What the pending mutations were made with, if no server was named then.
+    pub definition: Option<Definition>,
     /// Whether an opening before this one kept something aside.
     pub has_aside: bool,
 }
@@ -406,6 +408,7 @@ impl Recovery {
             tail: replay.tail,
             tail_start: replay.tail_start,
             damage: replay.damage,
+            definition: replay.definition,
             has_aside: self.sizes[FileName::Aside as usize] > 0,
         };
         Ok((Opened { last_write, time, ..self.opened(recovered, head) }, replay.aside))
@@ -441,6 +444,7 @@ impl Recovery {
             tail: Vec::new(),
             tail_start: None,
             damage,
+            definition: None,
             has_aside: self.sizes[FileName::Aside as usize] > 0,
         };
         Ok(self.opened(recovered, head))

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use offprint_protocol::{
-    ClientId, Code, Commit, CommitBatch, Encode, Error, MutationSeq, Outcome, Position, Rollup,
+    ClientId, Code, Commit, CommitBatch, Definition, Encode, Error, MutationSeq, Outcome, Position, Rollup,
 };
 
 use crate::aside::Aside;
@@ -32,6 +32,8 @@ pub(crate) struct Replay {
     pub(crate) tail_start: Option<Position>,
     /// When the last of what was read was appended; 0 if that is not known.
     pub(crate) time: u64,
+    /// What the mutations were made with, if the log says so.
+    pub(crate) definition: Option<Definition>,
     /// Where the last write to the log begins and ends: all that the device may lack of it.
     pub(crate) last_write: (usize, usize),
     pub(crate) damage: Option<Error>,
@@ -81,6 +83,7 @@ impl Replay {
             tail: Vec::new(),
             tail_start: None,
             time: 0,
+            definition: None,
             last_write: (0, 0),
             damage: None,
             lost_records: false,
@@ -168,6 +171,7 @@ impl Replay {
             Ok(Record::Ledger(ledger)) => self.ledger.merge(ledger),
             Ok(Record::Dismiss(seq)) => self.ledger.dismiss(self.me, seq),
             Ok(Record::Time(at)) => self.time = at,
+            Ok(Record::Definition(definition)) => self.definition = Some(definition),
             Err(error) => {
                 self.damaged(error.message);
                 self.aside.keep(frame.kind, frame.body);

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use offprint_protocol::message::{Hello, PROTOCOL_VERSION};
 use offprint_protocol::rpc::{Problem, Request, Select, Status, Storage, StorageKind, TabEvent};
-use offprint_protocol::{Code, Error, Mutation, Position, RequestNo, TabId};
+use offprint_protocol::{Code, Definition, Error, Mutation, Position, RequestNo, TabId};
 
 use crate::disk::DiskAnswer;
 use crate::document::{Document, Told};
@@ -87,12 +87,15 @@ impl Replica {
     pub fn new(config: ReplicaConfig) -> Result<Self, Error> {
         config.definition.check()?;
         let mutators = Mutators::compile(&config.definition)?;
-        let journal = Journal::open(JournalConfig {
+        let mut journal = Journal::open(JournalConfig {
             document: config.document.clone(),
             role: Role::Replica,
             history: None,
             entropy: config.entropy,
         });
+        if !config.server {
+            journal.made_with(config.definition.clone());
+        }
         Ok(Self {
             journal,
             sync: Sync::new(&config.entropy),
@@ -440,9 +443,20 @@ impl Replica {
         let State::Opening { mutators } = &mut self.state else { return };
         let mutators = std::mem::take(mutators);
         let damage = recovered.damage.clone();
-        match Document::open(self.config.clone(), mutators, recovered, self.slice) {
+        let is_other = |made_with: &Definition| *made_with != self.config.definition;
+        let made_with =
+            recovered.definition.clone().filter(is_other).filter(|_| !recovered.pending.is_empty());
+        let opened = match made_with {
+            None => Document::open(self.config.clone(), mutators, recovered, self.slice),
+            Some(made_with) => {
+                let config = self.config.clone();
+                Document::open_made_with(made_with, config, mutators, recovered, &mut self.journal)
+            }
+        };
+        match opened {
             Ok(mut document) => {
                 document.set_confirm_after(self.confirm_after);
+                document.set_slice(self.slice);
                 self.state = State::Open(Box::new(document));
                 self.damage = damage.map(Problem::from);
                 self.is_call_due = self.config.server;

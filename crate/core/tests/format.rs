@@ -141,9 +141,19 @@ fn records() -> Vec<(&'static str, Record)> {
     ]
 }
 
-/// The first record of a primary's log.
-fn time() -> Vec<u8> {
-    let (mut bytes, record) = (Vec::new(), Record::Time(1_700_000_000_000));
+/// What a log may begin with, by the names of the blocks: a primary's, and a replica's without a server.
+fn firsts() -> [(&'static str, Record); 2] {
+    let add = MutatorSource { sql: "INSERT INTO todo VALUES (:title)".into() };
+    let definition = Definition {
+        name: "todos".into(),
+        migrations: vec!["CREATE TABLE todo (title)".into()],
+        mutators: [("add".into(), add)].into(),
+    };
+    [("time", Record::Time(1_700_000_000_000)), ("definition", Record::Definition(definition))]
+}
+
+fn first(record: &Record) -> Vec<u8> {
+    let mut bytes = Vec::new();
     Chain::new(SALT).append(record.kind(), false, &record.body().unwrap(), &mut bytes);
     bytes
 }
@@ -164,7 +174,7 @@ fn blocks() -> Vec<(&'static str, Vec<u8>)> {
     let head = Head { opening: opening as u64, ..head() };
     blocks.insert(0, ("log-header", head.encode(Place::Log)));
     blocks.push(("head", head.encode(Place::Slot)));
-    blocks.push(("time", time()));
+    blocks.extend(firsts().iter().map(|(name, record)| (*name, first(record))));
     blocks
 }
 
@@ -198,9 +208,11 @@ fn the_blocks_of_the_format_are_read_as_what_they_say() {
         LogReader::new(&log, SALT).map(|frame| Record::decode(frame.kind, frame.body).unwrap()).collect();
     let meant: Vec<_> = records().into_iter().map(|(_, record)| record).collect();
     assert_eq!(read, meant);
-    let first = [vec![0; LOG_HEADER_LEN], documented("time")].concat();
-    let frame = LogReader::new(&first, SALT).next().unwrap();
-    assert_eq!(Record::decode(frame.kind, frame.body).unwrap(), Record::Time(1_700_000_000_000));
+    for (name, record) in firsts() {
+        let first = [vec![0; LOG_HEADER_LEN], documented(name)].concat();
+        let frame = LogReader::new(&first, SALT).next().unwrap();
+        assert_eq!(Record::decode(frame.kind, frame.body).unwrap(), record);
+    }
     assert_eq!(log, golden("log-0"));
     assert_eq!(documented("head"), golden("head"));
 }

@@ -5,7 +5,7 @@ mod pair;
 use offprint_core::disk::FileName;
 use offprint_core::host::ReplicaInput;
 use offprint_protocol::rpc::{Connection, Select, StorageKind, TabEvent};
-use offprint_protocol::{MutationSeq, Value};
+use offprint_protocol::{Definition, MutationSeq, MutatorSource, Value};
 use pair::*;
 
 fn fill(client: &mut Client, count: usize, bytes: usize) {
@@ -165,4 +165,71 @@ fn damage_to_pages_that_nobody_else_has_is_told_and_nothing_is_written_over_them
     assert_eq!(told, 2);
     let mut client = client.reopen_with(false);
     assert_eq!(client.rows(&names()), rows);
+}
+
+/// The next version: what added is called otherwise, and what there was is marked.
+fn newer() -> Definition {
+    let mut newer = definition();
+    newer.migrations.push("UPDATE item SET data = 'old'".into());
+    newer.mutators.remove("add");
+    newer
+        .mutators
+        .insert("enter".into(), MutatorSource { sql: "INSERT INTO item (name) VALUES (:title)".into() });
+    newer
+}
+
+fn enter(title: &str) -> offprint_protocol::rpc::Request {
+    mutate("enter", &[("title", text(title))])
+}
+
+fn marked() -> Select {
+    Select { sql: "SELECT name FROM item WHERE data = 'old' ORDER BY id".into(), params: vec![] }
+}
+
+#[test]
+fn what_was_confirmed_stays_under_a_newer_definition() {
+    for server in [false, true] {
+        let mut client = Client::alone(1);
+        client.ask(add("one"));
+        client.ask(add("two"));
+        let rows = client.rows(&names());
+        let mut client = client.reopen_under(newer(), server);
+        for _ in 0..2 {
+            assert_eq!(client.rows(&names()), rows);
+            assert_eq!(client.rows(&marked()), rows, "the migration came after them");
+            let status = client.status();
+            assert_eq!((status.pending, status.rejections.len(), status.local), (0, 0, true));
+            client = client.reopen_under(newer(), server);
+        }
+        let no = client.ask(enter("three"));
+        assert!(client.told(no).contains(&"durable".to_owned()));
+        let mut client = client.reopen_under(newer(), server);
+        assert_eq!((client.rows(&marked()), client.rows(&names()).len()), (rows.clone(), rows.len() + 7));
+    }
+}
+
+#[test]
+fn a_power_cut_while_the_definition_changes_loses_nothing() {
+    for at in 0..40 {
+        let mut client = Client::alone(1);
+        client.ask(add("one"));
+        client.ask(add("two"));
+        let rows = client.rows(&names());
+        client.disk.fail_at(client.disk.ops() + at);
+        let mut client = client.reopen_under(newer(), false);
+        client.disk.crash();
+        let mut client = client.reopen_under(newer(), false);
+        // If the call that throws comes only now.
+        client.pass(60_000);
+        assert_eq!((client.rows(&names()), client.rows(&marked())), (rows.clone(), rows), "{at}");
+    }
+}
+
+#[test]
+fn what_a_server_is_to_decide_stays_pending_under_a_newer_definition() {
+    let mut client = Client::new(1);
+    client.ask(add("one"));
+    let mut client = client.reopen_under(newer(), true);
+    let status = client.status();
+    assert_eq!((status.pending, status.local, status.rejections.len()), (1, false, 0));
 }

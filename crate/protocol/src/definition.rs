@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{Encode, Writer};
+use crate::codec::{Decode, Encode, Reader, Writer};
 use crate::error::{Code, Error};
 use crate::id::DefinitionHash;
 
@@ -60,5 +60,17 @@ impl Encode for Definition {
         for (name, source) in &self.mutators {
             out.str(name).str(&source.sql);
         }
+    }
+}
+
+impl Decode for Definition {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, Error> {
+        let (name, migrations) = (from.str()?.to_owned(), from.list()?);
+        let mut mutators = BTreeMap::new();
+        for _ in 0..from.varint()? {
+            let name = from.str()?.to_owned();
+            mutators.insert(name, MutatorSource { sql: from.str()?.to_owned() });
+        }
+        Ok(Self { name, migrations, mutators })
     }
 }

@@ -20,6 +20,7 @@ impl Running {
             has_slot: self.slot.is_some(),
             is_whole: self.history_with_active().is_some_and(|history| other_base || is_far(history)),
             time: self.time,
+            definition: None,
         }
     }
 

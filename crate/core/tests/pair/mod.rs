@@ -202,6 +202,12 @@ impl Client {
         Self { next, ..Self::open(self.entropy.wrapping_add(100), definition(), self.disk, server) }
     }
 
+    /// Like [`Client::reopen_with`], and the fresh one has another definition.
+    pub fn reopen_under(self, definition: Definition, server: bool) -> Self {
+        let next = self.next;
+        Self { next, ..Self::open(self.entropy.wrapping_add(100), definition, self.disk, server) }
+    }
+
     /// Like [`Client::reopen`], not waiting for the replay.
     pub fn reopen_unready(self, slice: u64) -> Self {
         let next = self.next;
