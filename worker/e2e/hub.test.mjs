@@ -7,6 +7,7 @@ import {
   add,
   close,
   evaluate,
+  hubs,
   notes,
   open,
   startOpening,
@@ -34,13 +35,6 @@ describe(`hub and disk in ${browserName}`, () => {
   }
 
   const closeTab = (page) => within(10, "a tab closes", page.close());
-
-  /** The living hubs, each by the lock it holds. */
-  const hubs = (page) =>
-    evaluate(page, async () => {
-      const { held } = await navigator.locks.query();
-      return held.map(({ name }) => name).filter((name) => name.startsWith("offprint|hub|"));
-    });
 
   /** Every note that was told to be durable is there, and none twice. */
   async function checkNotes(page, written) {

@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { until, within } from "../../demo/e2e/lib/poll.mjs";
+import { until } from "../../demo/e2e/lib/poll.mjs";
 import { browserName, Profile } from "../../demo/e2e/lib/profile.mjs";
 import { random, seed } from "../../demo/e2e/lib/random.mjs";
-import { open } from "./lib/notes.mjs";
+import { open, wrong } from "./lib/notes.mjs";
 import { site } from "./lib/site.mjs";
 
 const KILLS = Number(process.env.OFFPRINT_KILLS ?? 10);
@@ -36,23 +36,6 @@ const startReporting = (page, prefix) =>
     };
     for (const writer of [0, 1, 2]) write(writer);
   }, prefix);
-
-/** What is wrong with the notes: lost, twice, or a hole before one that is there. */
-const wrong = (page, expected) =>
-  within(
-    60,
-    "the notes are checked",
-    page.evaluate(async (expected) => {
-      const rows = await window.doc.query(window.offprint.sql`SELECT id FROM note`);
-      const there = new Set(rows.map(({ id }) => id));
-      const lost = expected.filter((id) => !there.has(id));
-      const holes = [...there].filter((id) => {
-        const [, before, n] = /^(.*-)(\d+)$/.exec(id);
-        return Number(n) > 0 && !there.has(`${before}${n - 1}`);
-      });
-      return { lost, holes, twice: rows.length - there.size };
-    }, expected),
-  );
 
 describe(`storage and kill -9 of ${browserName}`, () => {
   let served;

@@ -59,6 +59,18 @@ export class Server {
     return this;
   }
 
+  /** The one column of a query, as it has it. */
+  async column(document, sql) {
+    const answer = await fetch(`http://127.0.0.1:${this.port}/documents/${document}/query`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ sql }),
+    });
+    if (!answer.ok) throw new Error(`${sql}: ${await answer.text()}`);
+    const { rows } = await answer.json();
+    return rows.flat();
+  }
+
   /** Ends it at once: nothing gets to run any more. */
   kill() {
     return this.#end("SIGKILL");

@@ -84,6 +84,23 @@ export const notes = (page) =>
     }),
   );
 
+/** What is wrong with the notes: lost, twice, or a hole before one that is there. */
+export const wrong = (page, expected) =>
+  within(
+    60,
+    "the notes are checked",
+    page.evaluate(async (expected) => {
+      const rows = await window.doc.query(window.offprint.sql`SELECT id FROM note`);
+      const there = new Set(rows.map(({ id }) => id));
+      const lost = expected.filter((id) => !there.has(id));
+      const holes = [...there].filter((id) => {
+        const [, before, n] = /^(.*-)(\d+)$/.exec(id);
+        return Number(n) > 0 && !there.has(`${before}${n - 1}`);
+      });
+      return { lost, holes, twice: rows.length - there.size };
+    }, expected),
+  );
+
 export const close = (page) =>
   within(
     10,
@@ -93,3 +110,10 @@ export const close = (page) =>
 
 export const evaluate = (page, body, argument) =>
   within(30, "the page answers", page.evaluate(body, argument));
+
+/** The living hubs, each by the lock it holds. */
+export const hubs = (page) =>
+  evaluate(page, async () => {
+    const { held } = await navigator.locks.query();
+    return held.map(({ name }) => name).filter((name) => name.startsWith("offprint|hub|"));
+  });

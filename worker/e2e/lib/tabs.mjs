@@ -2,6 +2,8 @@ import { until, within } from "../../../demo/e2e/lib/poll.mjs";
 import { Profile } from "../../../demo/e2e/lib/profile.mjs";
 import { site } from "./site.mjs";
 
+const ready = (page) => until("the page is ready", () => page.evaluate(() => window.offprint !== undefined));
+
 /** A browser profile with tabs at the site's folders, and names for documents that nobody has used. */
 export class Tabs {
   #pages = [];
@@ -24,8 +26,13 @@ export class Tabs {
   async tab(folder = "a") {
     const page = await this.profile.open(this.served.url(folder));
     this.#pages.push(page);
-    await until("the page is ready", () => page.evaluate(() => window.offprint !== undefined));
+    await ready(page);
     return page;
+  }
+
+  async reload(page) {
+    await within(20, "reload", page.reload());
+    await ready(page);
   }
 
   async closeTabs() {
