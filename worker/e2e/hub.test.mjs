@@ -82,6 +82,56 @@ describe(`hub and disk in ${browserName}`, () => {
     await closeTabs();
   });
 
+  test("two documents in one page keep their changes apart, though they are asked the same", async () => {
+    const ids = [fresh(), fresh()];
+    const [a, b] = [await tab(), await tab()];
+    for (const page of [a, b]) {
+      await evaluate(
+        page,
+        async (ids) => {
+          const { open, definition, sql } = window.offprint;
+          window.docs = await Promise.all(ids.map((id) => open(definition, id)));
+          window.seen = window.docs.map((doc) => {
+            const seen = [];
+            doc.subscribe(sql`SELECT id FROM note ORDER BY rowid`, (rows) =>
+              seen.push(rows.map(({ id }) => id).join()),
+            );
+            return seen;
+          });
+        },
+        ids,
+      );
+    }
+    const write = (page, at, note) =>
+      evaluate(page, ({ at, note }) => window.docs[at].mutate.add({ id: note, tab: "x" }).durable, {
+        at,
+        note,
+      });
+    const shows = (page, wanted) =>
+      until(`both show ${wanted}`, async () => {
+        const seen = await evaluate(page, () => window.seen.map((seen) => seen.at(-1)));
+        return JSON.stringify(seen) === JSON.stringify(wanted) || { not: seen };
+      });
+    for (const page of [a, b]) await shows(page, ["", ""]);
+    await write(a, 0, "one");
+    for (const page of [a, b]) await shows(page, ["one", ""]);
+    await write(b, 1, "two");
+    await write(b, 0, "three");
+    for (const page of [a, b]) await shows(page, ["one,three", "two"]);
+    await until("each has its hub", async () => (await hubs(a)).length === ids.length);
+    // The end of the one is not the other's.
+    for (const page of [a, b]) await evaluate(page, () => window.docs[0].close());
+    await write(a, 1, "four");
+    for (const page of [a, b]) {
+      await shows(page, ["one,three", "two,four"]);
+      const [first, second] = await evaluate(page, () => window.seen);
+      assert.deepEqual(first, ["", "one", "one,three"]);
+      assert.deepEqual(second, ["", "two", "two,four"]);
+      assert.deepEqual(await evaluate(page, () => window.errors), []);
+    }
+    await closeTabs();
+  });
+
   test("a mutation that fails rejects with its code and leaves no trace", async () => {
     const a = await tab();
     assert.equal(await open(a, fresh()), "open");
