@@ -53,6 +53,7 @@ export class DocumentHub {
     if (this.#life?.isCleared) this.#seeLock(hello.lock);
     this.#life ??= this.#begin(hello);
     this.#life.tabHere(tab);
+    this.#sayGoodbye();
     return tab;
   }
 
@@ -113,7 +114,8 @@ export class DocumentHub {
   #bye(tab: TabPort): void {
     this.#detach(tab);
     this.#leaving.push(tab);
-    this.#life?.tabGone(tab);
+    // The last one stays for the goodbye, and its disk writes what is left until then.
+    this.#life?.tabLeaves(tab);
     if (this.#tabs.size > 0) this.#sayGoodbye();
     else this.#stopIfDone();
   }
@@ -159,7 +161,10 @@ export class DocumentHub {
   }
 
   #sayGoodbye(): void {
-    for (const tab of this.#leaving) tab.post("gone");
+    for (const tab of this.#leaving) {
+      this.#life?.withoutTab(tab);
+      tab.post("gone");
+    }
     this.#leaving = [];
   }
 }

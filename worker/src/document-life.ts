@@ -112,8 +112,18 @@ export class DocumentLife {
   }
 
   tabGone(tab: TabPort): void {
-    this.#disk?.link?.withoutTab(tab);
+    this.withoutTab(tab);
+    this.tabLeaves(tab);
+  }
+
+  /** The tab asks nothing any more, and what it had asked for is written at once if it was the last. */
+  tabLeaves(tab: TabPort): void {
     this.#put({ tabGone: { tab: tab.id } });
+  }
+
+  /** The disk that the tab lent, if it did, is another's from now on. */
+  withoutTab(tab: TabPort): void {
+    this.#disk?.link?.withoutTab(tab);
   }
 
   /** Takes a tab's message; `run` carries on from there. */

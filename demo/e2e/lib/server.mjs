@@ -61,14 +61,13 @@ export class Server {
 
   /** The one column of a query, as it has it. */
   async column(document, sql) {
-    const answer = await fetch(`http://127.0.0.1:${this.port}/documents/${document}/query`, {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({ sql }),
-    });
-    if (!answer.ok) throw new Error(`${sql}: ${await answer.text()}`);
-    const { rows } = await answer.json();
+    const { rows } = await this.#post(document, "query", { sql });
     return rows.flat();
+  }
+
+  /** Makes a mutation as a back end does. */
+  async mutate(document, name, args) {
+    await this.#post(document, "mutations", { client: "back end", name, args });
   }
 
   /** Ends it at once: nothing gets to run any more. */
@@ -84,6 +83,16 @@ export class Server {
   async remove() {
     if (this.#child) await this.kill();
     rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  async #post(document, what, body) {
+    const answer = await fetch(`http://127.0.0.1:${this.port}/documents/${document}/${what}`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(body),
+    });
+    if (!answer.ok) throw new Error(`${JSON.stringify(body)}: ${await answer.text()}`);
+    return answer.json();
   }
 
   async #end(signal) {
