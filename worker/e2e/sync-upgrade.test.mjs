@@ -126,10 +126,7 @@ describe(`a definition without a mutator that was queued, in ${browserName}`, ()
     assert.deepEqual(await evaluate(page, () => window.errors), []);
   });
 
-  const lost = "what a log holds is replayed by the newer definition, though it was told as confirmed";
-  test("storage: what a document without a server confirmed is there under the newer one, too", {
-    todo: lost,
-  }, async () => {
+  test("storage: what a document without a server confirmed is there under the newer one, too", async () => {
     const id = tabs.fresh();
     const page = await tabs.tab();
     await openAs(page, id, older);
