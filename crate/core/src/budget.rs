@@ -17,20 +17,40 @@ pub struct TimeLimit {
     pub most: Duration,
 }
 
+/// What one query may take that a host runs for somebody else.
+#[derive(Clone)]
+pub struct QueryLimit {
+    /// How long it may take (`limit`).
+    pub time: TimeLimit,
+    /// Asked while it runs: whether nobody waits for it any more, and it may end (`limit`).
+    pub is_needless: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// The most bytes that its result, and each value on the way there, may have (`too_large`).
+    pub bytes: usize,
+    /// By how many bytes all of SQLite in this process may grow from now on until it ends (`limit`).
+    pub memory: u64,
+}
+
 /// What is left for the statements that follow.
 #[derive(Default)]
 pub(crate) struct Budget {
     steps: AtomicU64,
     time: OnceLock<TimeLimit>,
+    /// What ends a statement before its time.
+    end_early: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
     /// When it is over by the clock, in nanoseconds.
     end: AtomicU64,
 }
 
 impl Budget {
-    /// Gives mutations so much time, from now on and for good.
+    /// Gives mutations, or queries, so much time each, from now on and for good.
     pub(crate) fn limit_time(&self, limit: TimeLimit) {
         // A second limit would be a second owner's: the first one stays.
         let _ = self.time.set(limit);
+    }
+
+    /// Ends what has a limited time as soon as this says so, from now on and for good.
+    pub(crate) fn end_when(&self, is_over: impl Fn() -> bool + Send + Sync + 'static) {
+        let _ = self.end_early.set(Box::new(is_over));
     }
 
     /// So many instructions, however long they take.
@@ -39,7 +59,7 @@ impl Budget {
         self.end.store(u64::MAX, Ordering::Relaxed);
     }
 
-    /// So many instructions, within the time for a mutation if that is limited.
+    /// So many instructions, within the time for each if that is limited.
     pub(crate) fn allow_in_time(&self, steps: u64) {
         self.allow(steps);
         if let Some(TimeLimit { clock, most }) = self.time.get() {
@@ -56,7 +76,9 @@ impl Budget {
 
     fn is_late(&self) -> bool {
         let end = self.end.load(Ordering::Relaxed);
-        end != u64::MAX && self.time.get().is_some_and(|limit| nanos((limit.clock)()) > end)
+        let is_past = |limit: &TimeLimit| nanos((limit.clock)()) > end;
+        end != u64::MAX
+            && (self.time.get().is_some_and(is_past) || self.end_early.get().is_some_and(|is_over| is_over()))
     }
 }
 
@@ -67,6 +89,17 @@ fn nanos(time: Duration) -> u64 {
 impl fmt::Debug for TimeLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TimeLimit").field("most", &self.most).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for QueryLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { time, bytes, memory, .. } = self;
+        f.debug_struct("QueryLimit")
+            .field("time", time)
+            .field("bytes", bytes)
+            .field("memory", memory)
+            .finish_non_exhaustive()
     }
 }
 

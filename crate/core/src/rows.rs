@@ -10,9 +10,6 @@ use crate::sqlite::{Database, Link, QUERY_STEPS, error};
 use crate::statement::split;
 use crate::vfs;
 
-/// The most bytes that one result may have.
-pub const MAX_ROWS_BYTES: usize = 64 << 20;
-
 /// A query's result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Selected {
@@ -39,7 +36,7 @@ impl Database {
         let sql = statement.text;
         let link = &self.reader;
         link.watch.start(Mode::Query);
-        link.budget.allow(QUERY_STEPS);
+        link.budget.allow_in_time(QUERY_STEPS);
         vfs::set_clock(self.now());
         let (mut prepared, _) = link.prepare(sql)?;
         if !prepared.readonly() {
@@ -47,7 +44,7 @@ impl Database {
             return Err(Error::new(Code::Forbidden, "a query only reads: use a mutator to write"));
         }
         bind(&mut prepared, &select.params)?;
-        let rows = encode_rows(link, &mut prepared)?;
+        let rows = encode_rows(link, &mut prepared, self.most_rows)?;
         drop(prepared);
         let uses = link.learn(sql);
         Ok(Selected { rows, tables: dependencies(link, &uses)? })
@@ -79,7 +76,7 @@ pub(crate) fn to_sql(value: &Value) -> ToSqlOutput<'_> {
     })
 }
 
-fn encode_rows(link: &Link, statement: &mut Statement<'_>) -> Result<Vec<u8>, Error> {
+fn encode_rows(link: &Link, statement: &mut Statement<'_>, most: usize) -> Result<Vec<u8>, Error> {
     let columns = statement.column_count();
     let mut out = Writer::new();
     out.varint(columns as u64);
@@ -94,8 +91,8 @@ fn encode_rows(link: &Link, statement: &mut Statement<'_>) -> Result<Vec<u8>, Er
             encode_cell(&mut cells, row.get_ref(column).map_err(error)?);
         }
         count += 1;
-        if cells.len() > MAX_ROWS_BYTES {
-            return Err(Error::new(Code::TooLarge, "the result exceeds 64 MiB"));
+        if cells.len() > most {
+            return Err(Error::new(Code::TooLarge, format!("the result exceeds {most} bytes")));
         }
     }
     if vfs::clock_was_asked() {
@@ -147,7 +144,12 @@ fn reads_virtual_table(link: &Link, uses: &Uses) -> Result<bool, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
     use super::*;
+    use crate::budget::{Clock, QueryLimit, TimeLimit};
     use crate::testing::{Document, decode, select, tables};
 
     fn params(sql: &str, params: &[Value]) -> Select {
@@ -311,6 +313,51 @@ mod tests {
         let error = doc.db.query(&select(&format!("{endless} 1 FROM n WHERE i < 0"))).unwrap_err();
         assert_eq!(error.code, Code::Limit);
         assert_eq!(doc.number("SELECT 1"), 1);
+    }
+
+    fn limit() -> QueryLimit {
+        let clock: Clock = Arc::new(|| Duration::ZERO);
+        let time = TimeLimit { clock, most: Duration::from_secs(1) };
+        QueryLimit { time, is_needless: Arc::new(|| false), bytes: 1000, memory: 100 << 20 }
+    }
+
+    const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)";
+
+    #[test]
+    fn a_query_for_somebody_else_ends_when_its_time_is_over_or_nobody_waits() {
+        // Long before its steps are over, as each of them takes long.
+        let endless = format!("{ENDLESS} SELECT 1 FROM n WHERE randomblob(100000) IS NULL");
+        let ticks = Arc::new(AtomicU64::new(0));
+        let mut doc = Document::empty();
+        let clock: Clock =
+            Arc::new(move || Duration::from_millis(100 * ticks.fetch_add(1, Ordering::Relaxed)));
+        let time = TimeLimit { clock, most: Duration::from_secs(1) };
+        doc.db.limit_queries(QueryLimit { bytes: 100_000, time, ..limit() }).unwrap();
+        assert_eq!(doc.db.query(&select(&endless)).unwrap_err().code, Code::Limit);
+        assert_eq!(doc.number("SELECT 1"), 1, "the next has time of its own");
+        let mut doc = Document::empty();
+        let asked = AtomicU64::new(0);
+        let is_needless = Arc::new(move || asked.fetch_add(1, Ordering::Relaxed) == 10);
+        doc.db.limit_queries(QueryLimit { bytes: 100_000, is_needless, ..limit() }).unwrap();
+        assert_eq!(doc.db.query(&select(&endless)).unwrap_err().code, Code::Limit);
+    }
+
+    #[test]
+    fn a_query_for_somebody_else_takes_neither_more_memory_nor_more_bytes_than_it_may() {
+        let mut doc = Document::empty();
+        doc.db.limit_queries(QueryLimit { bytes: 1 << 20, ..limit() }).unwrap();
+        let sorted =
+            format!("{ENDLESS} SELECT length(b) FROM (SELECT randomblob(1000000) AS b FROM n ORDER BY 1)");
+        assert_eq!(doc.db.query(&select(&sorted)).unwrap_err().code, Code::Limit);
+        let mut doc = Document::empty();
+        doc.db.limit_queries(limit()).unwrap();
+        assert_eq!(doc.rows("SELECT length(zeroblob(900))"), [[Value::Integer(900)]]);
+        for sql in [
+            &format!("{ENDLESS} SELECT NULL FROM n"),
+            "SELECT length(replace(hex(zeroblob(500)), '0', 'ab'))",
+        ] {
+            assert_eq!(doc.db.query(&select(sql)).unwrap_err().code, Code::TooLarge, "{sql}");
+        }
     }
 
     #[test]

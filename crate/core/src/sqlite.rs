@@ -11,7 +11,7 @@ use rusqlite::limits::Limit;
 use rusqlite::{CachedStatement, Connection, ErrorCode, ffi};
 
 use crate::authorizer::{Mode, Uses, Watch, unsteady};
-use crate::budget::{Budget, TimeLimit};
+use crate::budget::{Budget, QueryLimit, TimeLimit};
 use crate::pages::{Fault, Pages};
 use crate::vfs::{self, lock};
 
@@ -20,8 +20,12 @@ pub(crate) const MUTATION_STEPS: u64 = 50_000_000;
 /// Virtual machine instructions that one query may take.
 pub(crate) const QUERY_STEPS: u64 = 500_000_000;
 const STEPS_PER_CHECK: u16 = 1000;
+/// Fewer, where each may take long and somebody else's memory.
+const LIMITED_STEPS_PER_CHECK: u16 = 100;
 /// A row, or a value inside a statement, in bytes.
 const MAX_LENGTH: i32 = 64 << 20;
+/// The most bytes that one result may have, unless less is allowed.
+const MAX_ROWS: usize = 64 << 20;
 const CACHED_STATEMENTS: usize = 256;
 
 /// A document as SQLite sees it: pages below, SQL above.
@@ -32,6 +36,8 @@ pub struct Database {
     open: bool,
     now: Option<u64>,
     schema: Option<blake3::Hash>,
+    /// The most bytes that one result may have.
+    pub(crate) most_rows: usize,
 }
 
 /// One connection and what its prepared statements use.
@@ -50,7 +56,8 @@ impl Database {
         let pages = Arc::new(Mutex::new(pages));
         let writer = Link::open(&pages, true)?;
         let reader = Link::open(&pages, false)?;
-        Ok(Self { pages, writer, reader, open: false, now: None, schema: None })
+        let most_rows = MAX_ROWS;
+        Ok(Self { pages, writer, reader, open: false, now: None, schema: None, most_rows })
     }
 
     /// The pages; no transaction may be open.
@@ -71,6 +78,18 @@ impl Database {
     /// Gives each mutation at most so much time (`limit`).
     pub fn limit_time(&self, limit: TimeLimit) {
         self.writer.budget.limit_time(limit);
+    }
+
+    /// Gives each query from here on at most so much.
+    pub fn limit_queries(&mut self, limit: QueryLimit) -> Result<(), Error> {
+        let QueryLimit { time, is_needless, bytes, memory } = limit;
+        let most = vfs::memory_used().saturating_add(memory);
+        self.reader.budget.limit_time(time);
+        self.reader.budget.end_when(move || is_needless() || vfs::memory_used() > most);
+        self.reader.count_steps(LIMITED_STEPS_PER_CHECK)?;
+        self.most_rows = bytes;
+        let length = i32::try_from(bytes).unwrap_or(MAX_LENGTH).min(MAX_LENGTH);
+        self.reader.sqlite.set_limit(Limit::SQLITE_LIMIT_LENGTH, length).map(drop).map_err(error)
     }
 
     /// Lets the document grow to so many pages and no further; one that is larger already may only shrink.
@@ -209,14 +228,20 @@ impl Link {
             .map_err(error)?;
         let budget = Arc::new(Budget::default());
         budget.allow(u64::MAX);
-        let left = Arc::clone(&budget);
-        let handler = move || left.take(u64::from(STEPS_PER_CHECK));
-        sqlite.progress_handler(i32::from(STEPS_PER_CHECK), Some(handler)).map_err(error)?;
         if write {
             refuse_randomness(&sqlite, &watch)?;
         }
         sqlite.set_prepared_statement_cache_capacity(CACHED_STATEMENTS);
-        Ok(Self { sqlite, watch, uses: RefCell::default(), budget, work: Cell::new(0) })
+        let mut link = Self { sqlite, watch, uses: RefCell::default(), budget, work: Cell::new(0) };
+        link.count_steps(STEPS_PER_CHECK)?;
+        Ok(link)
+    }
+
+    /// Takes the budget's steps, so many at once.
+    fn count_steps(&mut self, at_once: u16) -> Result<(), Error> {
+        let left = Arc::clone(&self.budget);
+        let handler = move || left.take(u64::from(at_once));
+        self.sqlite.progress_handler(i32::from(at_once), Some(handler)).map_err(error)
     }
 
     /// Runs a statement of our own, in no mode. The comment in front keeps it apart from anybody else's in the cache.

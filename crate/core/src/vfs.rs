@@ -52,6 +52,12 @@ pub(crate) fn forget_last_insert_rowid(sqlite: &Connection) {
     unsafe { ffi::sqlite3_set_last_insert_rowid(sqlite.handle(), 0) };
 }
 
+/// How many bytes all of SQLite in this process has taken.
+pub(crate) fn memory_used() -> u64 {
+    // SAFETY: it takes no pointer and may be called from any thread.
+    u64::try_from(unsafe { ffi::sqlite3_memory_used() }).unwrap_or(0)
+}
+
 thread_local! {
     // SQLite asks a VFS for the time without naming a file, always on the thread that runs the statement.
     static NOW: Cell<Option<u64>> = const { Cell::new(None) };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use offprint_core::budget::TimeLimit;
 use offprint_protocol::{Code, DefinitionHash, Error};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
@@ -25,6 +26,8 @@ pub(crate) struct App {
     /// Places for requests of back ends that are being carried out, and for downloads.
     pub(crate) request_places: Arc<Semaphore>,
     pub(crate) download_places: Arc<Semaphore>,
+    /// What a back end's query may take.
+    pub(crate) query_time: TimeLimit,
 }
 
 impl App {

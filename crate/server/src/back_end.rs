@@ -1,6 +1,8 @@
 //! HTTP for back ends: run a mutation, query, download. Authorised by the same tokens as sessions.
 
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
@@ -9,6 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures_util::stream;
+use offprint_core::budget::QueryLimit;
 use offprint_core::pages::Pages;
 use offprint_core::sqlite::Database;
 use offprint_core::{Answer, Ask, Snapshot, Verdict};
@@ -31,8 +34,17 @@ use crate::origin::check_host;
 const BODY: usize = 2 << 20;
 /// The longest name of a back end's client, in bytes.
 const CLIENT: usize = 128;
+/// The longest answer to a query, in bytes.
+const ANSWER: usize = 16 << 20;
+/// By how many bytes SQLite may grow while a query runs.
+const QUERY_MEMORY: u64 = 256 << 20;
+/// An answer that is no longer needs no place among the downloads.
+const SHORT: usize = 64 << 10;
 /// How many pages of a download are made at once.
 const PART: u32 = 256;
+
+/// Where the parts of a body go.
+pub(crate) type Parts = mpsc::Sender<Result<Bytes, io::Error>>;
 
 /// `POST /documents/{id}/mutations`.
 #[derive(Deserialize)]
@@ -106,55 +118,96 @@ async fn mutate(app: &App, document: &str, request: Request) -> Result<Response,
 
 async fn select(app: &App, document: &str, request: Request) -> Result<Response, Error> {
     let document = admit(app, document, request.headers(), Access::Read)?;
-    let _place = place(app).await?;
+    let place = place(app).await?;
     let QueryBody { sql, params } = body(app, request).await?;
     let select = Select { sql, params: json::params(params)? };
     let (snapshot, position) = snapshot(app, document).await?;
     let now = u64::try_from(now().as_millis()).unwrap_or(u64::MAX);
+    // Dropped with the request when its client goes away.
+    let waiting = app.rooms.stop().child_token();
+    let is_over = waiting.clone();
+    let _waiting = waiting.drop_guard();
+    let limit = QueryLimit {
+        time: app.query_time.clone(),
+        is_needless: Arc::new(move || is_over.is_cancelled()),
+        bytes: ANSWER,
+        memory: QUERY_MEMORY,
+    };
     // On connections of its own: a long query delays nobody, and sees one state of the document.
     let rows = spawn_blocking(move || {
+        // Held by who works, not by who waits.
+        let _place = place;
         let mut database = Database::open(Pages::at(snapshot))?;
         database.set_now(now);
-        json::rows(&database.query(&select)?.rows)
+        database.limit_queries(limit)?;
+        json::selected(&database.query(&select)?.rows, &position, ANSWER)
     });
-    let mut answer = rows.await.map_err(|_| Error::new(Code::Internal, "the query panicked"))??;
-    answer.extend(place_of(&position));
-    Ok(axum_json(answer).into_response())
+    let rows = rows.await.map_err(|_| Error::new(Code::Internal, "the query panicked"))?;
+    let stopped = |error: Error| match error.code {
+        Code::Limit if app.rooms.stop().is_cancelled() => Error::new(Code::Closed, "the server stops"),
+        _ => error,
+    };
+    answer_with(app, rows.map_err(stopped)?)
+}
+
+/// A long answer is a download: it waits in memory for whoever reads it.
+fn answer_with(app: &App, text: Vec<u8>) -> Result<Response, Error> {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::CONTENT_LENGTH, text.len().into()),
+    ];
+    if text.len() <= SHORT {
+        return Ok((headers, text).into_response());
+    }
+    let place = download_place(app)?;
+    let (parts, body) = parts();
+    let stall = app.rooms.limits().stall;
+    tokio::spawn(async move {
+        let mut rest = Bytes::from(text);
+        while !rest.is_empty() && send_part(&parts, Ok(rest.split_to(SHORT.min(rest.len()))), stall).await {}
+        drop(place);
+    });
+    Ok((headers, body).into_response())
 }
 
 async fn download(app: &App, document: &str, headers: &HeaderMap) -> Result<Response, Error> {
     let document = admit(app, document, headers, Access::Read)?;
-    let place = app.download_places.clone().try_acquire_owned();
-    let place = place.map_err(|_| Error::new(Code::Limit, "too many documents are being downloaded"))?;
+    let place = download_place(app)?;
     let (snapshot, position) = snapshot(app, document).await?;
     let length = u64::from(snapshot.page_count()) * PAGE_SIZE as u64;
-    let (parts, stream) = mpsc::channel(1);
+    let (parts, body) = parts();
     tokio::spawn(send_parts(snapshot, parts, app.rooms.limits().stall, place));
-    let stream = stream::unfold(stream, |mut stream| async { Some((stream.recv().await?, stream)) });
     let header = |text: String| HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("0"));
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/vnd.sqlite3")),
         (header::CONTENT_LENGTH, length.into()),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        (HeaderName::from_static("offprint-journal"), header(hex(&position.journal.0))),
+        (HeaderName::from_static("offprint-journal"), header(json::hex(&position.journal.0))),
         (HeaderName::from_static("offprint-lsn"), header(position.lsn.to_string())),
     ];
-    Ok((headers, Body::from_stream(stream)).into_response())
+    Ok((headers, body).into_response())
+}
+
+/// A body, and where its parts go.
+pub(crate) fn parts() -> (Parts, Body) {
+    let (parts, stream) = mpsc::channel(1);
+    let stream = stream::unfold(stream, |mut stream| async { Some((stream.recv().await?, stream)) });
+    (parts, Body::from_stream(stream))
+}
+
+/// Sends a part of a body; false if there is nobody who reads it, and no more can be sent.
+async fn send_part(parts: &Parts, part: Result<Bytes, io::Error>, stall: Duration) -> bool {
+    let failed = part.is_err();
+    matches!(timeout(stall, parts.send(part)).await, Ok(Ok(()))) && !failed
 }
 
 /// Sends the document part by part; who does not read is given up.
-async fn send_parts(
-    snapshot: Snapshot,
-    parts: mpsc::Sender<Result<Bytes, std::io::Error>>,
-    stall: std::time::Duration,
-    _place: OwnedSemaphorePermit,
-) {
+async fn send_parts(snapshot: Snapshot, parts: Parts, stall: Duration, _place: OwnedSemaphorePermit) {
     let mut next = PageNo(1);
     while next.0 <= snapshot.page_count() {
         let part = snapshot.file_part(next, PART).map(Bytes::from);
-        let part = part.map_err(|fault| std::io::Error::other(format!("page {} is missing", fault.0)));
-        let failed = part.is_err();
-        if !matches!(timeout(stall, parts.send(part)).await, Ok(Ok(()))) || failed {
+        let part = part.map_err(|fault| io::Error::other(format!("page {} is missing", fault.0)));
+        if !send_part(&parts, part, stall).await {
             return;
         }
         next.0 += PART;
@@ -179,6 +232,12 @@ pub(crate) fn admit(
         return Err(auth::read_only());
     }
     Ok(document)
+}
+
+/// A place among the downloads, or `limit`.
+pub(crate) fn download_place(app: &App) -> Result<OwnedSemaphorePermit, Error> {
+    let place = app.download_places.clone().try_acquire_owned();
+    place.map_err(|_| Error::new(Code::Limit, "too many documents are being downloaded"))
 }
 
 /// Waits for a place among the requests that are carried out.
@@ -229,7 +288,7 @@ pub(crate) async fn ask_snapshot(
 
 fn place_of(position: &Position) -> Map<String, Json> {
     Map::from_iter([
-        ("journal".to_owned(), hex(&position.journal.0).into()),
+        ("journal".to_owned(), json::hex(&position.journal.0).into()),
         ("lsn".to_owned(), position.lsn.0.into()),
     ])
 }
@@ -266,8 +325,4 @@ fn status(code: Code) -> StatusCode {
 
 fn axum_json(value: impl Into<Json>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], value.into().to_string())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -48,6 +48,8 @@ pub struct Limits {
     pub mutation: usize,
     /// The most time that one mutation may take.
     pub mutation_time: Duration,
+    /// The most time that a back end's query may take.
+    pub query_time: Duration,
     /// The most bytes that a document may grow to.
     pub document: u64,
     /// How many messages a session may send per second before it is slowed down.
@@ -79,6 +81,7 @@ impl Default for Limits {
             message: MAX_FRAME,
             mutation: MAX_ARGUMENT_BYTES,
             mutation_time: Duration::from_secs(5),
+            query_time: Duration::from_secs(5),
             document: 512 << 20,
             rate: 2000,
             sessions: 20_000,

@@ -1,9 +1,13 @@
 //! SQLite's values as JSON: null, a number, a string; a BLOB is `{"blob": "<base64>"}`, an infinity `{"real": "inf"}`.
 
+use std::io::{self, Write};
+
 use base64::Engine;
+use base64::display::Base64Display;
 use base64::prelude::BASE64_STANDARD;
-use offprint_protocol::{Argument, Code, Error, Reader, Value};
-use serde_json::{Map, Value as Json, json};
+use offprint_protocol::{Argument, Code, Error, Position, Reader, Value};
+use serde::Serialize;
+use serde_json::{Map, Value as Json};
 
 /// A mutation's arguments, in ascending order of their names.
 pub(crate) fn arguments(args: Map<String, Json>) -> Result<Vec<Argument>, Error> {
@@ -38,39 +42,100 @@ fn value(json: Json, name: &str) -> Result<Value, Error> {
     }
 }
 
-/// A query's result (PROTOCOL.md, Rows) as `columns` and `rows`.
-pub(crate) fn rows(bytes: &[u8]) -> Result<Map<String, Json>, Error> {
-    let mut reader = Reader::new(bytes);
-    let mut columns = Vec::new();
-    for _ in 0..reader.varint()? {
-        columns.push(Json::from(reader.str()?));
+/// The text of a query's result (PROTOCOL.md, Rows) and the state that it is of; `too_large` if it exceeds `most` bytes.
+/// It is written as it is read: a tree of it would take many times as much.
+pub(crate) fn selected(rows: &[u8], position: &Position, most: usize) -> Result<Vec<u8>, Error> {
+    let mut reader = Reader::new(rows);
+    let mut out = Text { bytes: Vec::new(), most };
+    let columns = reader.varint()?;
+    out.raw("{\"columns\":[")?;
+    for column in 0..columns {
+        out.separate(column)?;
+        out.value(reader.str()?)?;
     }
-    let mut rows = Vec::new();
-    for _ in 0..reader.varint()? {
-        let row = (0..columns.len()).map(|_| cell(&mut reader)).collect::<Result<Vec<_>, _>>()?;
-        rows.push(Json::Array(row));
+    out.raw("],\"rows\":[")?;
+    for row in 0..reader.varint()? {
+        out.separate(row)?;
+        out.raw("[")?;
+        for column in 0..columns {
+            out.separate(column)?;
+            out.cell(&mut reader)?;
+        }
+        out.raw("]")?;
     }
     reader.end()?;
-    Ok(Map::from_iter([("columns".to_owned(), columns.into()), ("rows".to_owned(), rows.into())]))
+    out.raw("],\"lsn\":")?;
+    out.value(&position.lsn.0)?;
+    out.raw(",\"journal\":")?;
+    out.value(&hex(&position.journal.0))?;
+    out.raw("}")?;
+    Ok(out.bytes)
 }
 
-fn cell(reader: &mut Reader<'_>) -> Result<Json, Error> {
-    Ok(match reader.u8()? {
-        0 => Json::Null,
-        1 => reader.zigzag()?.into(),
-        2 => match f64::from_bits(reader.u64()?) {
-            real if real.is_finite() => real.into(),
-            real => json!({ "real": if real > 0.0 { "inf" } else { "-inf" } }),
-        },
-        // SQLite does not see to it that TEXT is UTF-8.
-        3 => String::from_utf8_lossy(reader.bytes()?).into(),
-        _ => json!({ "blob": BASE64_STANDARD.encode(reader.bytes()?) }),
-    })
+/// JSON that is being written, up to so many bytes.
+struct Text {
+    bytes: Vec<u8>,
+    most: usize,
+}
+
+impl Text {
+    fn raw(&mut self, text: &str) -> Result<(), Error> {
+        self.write_all(text.as_bytes()).map_err(|_| self.too_large())
+    }
+
+    fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
+        serde_json::to_writer(&mut *self, value).map_err(|_| self.too_large())
+    }
+
+    fn separate(&mut self, index: u64) -> Result<(), Error> {
+        if index > 0 { self.raw(",") } else { Ok(()) }
+    }
+
+    fn cell(&mut self, reader: &mut Reader<'_>) -> Result<(), Error> {
+        match reader.u8()? {
+            0 => self.raw("null"),
+            1 => self.value(&reader.zigzag()?),
+            2 => match f64::from_bits(reader.u64()?) {
+                real if real.is_finite() => self.value(&real),
+                real if real > 0.0 => self.raw("{\"real\":\"inf\"}"),
+                _ => self.raw("{\"real\":\"-inf\"}"),
+            },
+            // SQLite does not see to it that TEXT is UTF-8.
+            3 => self.value(&String::from_utf8_lossy(reader.bytes()?)),
+            _ => {
+                let blob = Base64Display::new(reader.bytes()?, &BASE64_STANDARD);
+                write!(self, "{{\"blob\":\"{blob}\"}}").map_err(|_| self.too_large())
+            }
+        }
+    }
+
+    fn too_large(&self) -> Error {
+        Error::new(Code::TooLarge, format!("the answer exceeds {} bytes", self.most))
+    }
+}
+
+impl Write for Text {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() > self.most - self.bytes.len() {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use offprint_protocol::Writer;
+    use offprint_protocol::{CommitHash, JournalId, Lsn, Writer};
+    use serde_json::json;
 
     use super::*;
 
@@ -106,18 +171,36 @@ mod tests {
         }
     }
 
+    const AT: Position = Position { journal: JournalId([0x1f; 16]), lsn: Lsn(7), hash: CommitHash([0; 32]) };
+
     #[test]
     fn rows_go_out_as_they_are() {
         let mut out = Writer::new();
-        out.varint(2).str("a").str("b").varint(3);
+        out.varint(2).str("a").str("\"b\"").varint(3);
         out.u8(0).u8(1).zigzag(i64::MAX);
         out.u8(2).u64(0.5f64.to_bits()).u8(2).u64(f64::INFINITY.to_bits());
-        out.u8(3).bytes(b"x\xff").u8(4).bytes(&[0, 255]);
-        let rows = Json::from(rows(&out.finish()).unwrap());
+        out.u8(3).bytes(b"x\xff\n").u8(4).bytes(&[0, 255]);
+        let text = selected(&out.finish(), &AT, 1000).unwrap();
         let expected = json!({
-            "columns": ["a", "b"],
-            "rows": [[null, i64::MAX], [0.5, { "real": "inf" }], ["x\u{fffd}", { "blob": "AP8=" }]],
+            "columns": ["a", "\"b\""],
+            "rows": [[null, i64::MAX], [0.5, { "real": "inf" }], ["x\u{fffd}\n", { "blob": "AP8=" }]],
+            "lsn": 7,
+            "journal": "1f".repeat(16),
         });
-        assert_eq!(rows, expected);
+        assert_eq!(serde_json::from_slice::<Json>(&text).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_answer_is_as_long_as_it_may_be_and_no_longer() {
+        for cell in [&b"\0"[..], b"\x03\x01\0", b"\x04\x011"] {
+            let mut out = Writer::new();
+            out.varint(1).str("a").varint(1000).raw(&cell.repeat(1000));
+            let rows = out.finish();
+            let length = selected(&rows, &AT, 100_000).unwrap().len();
+            assert_eq!(selected(&rows, &AT, length).unwrap().len(), length);
+            for most in [0, 1, length / 2, length - 1] {
+                assert_eq!(selected(&rows, &AT, most).unwrap_err().code, Code::TooLarge);
+            }
+        }
     }
 }

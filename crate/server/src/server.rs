@@ -63,9 +63,7 @@ impl Server {
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         check_definition(&config.definition).map_err(StartError::BadDefinition)?;
         let limits = config.limits.of_primary();
-        let started = Instant::now();
-        let time =
-            TimeLimit { clock: Arc::new(move || started.elapsed()), most: config.limits.mutation_time };
+        let time = time_limit(config.limits.mutation_time);
         let make: MakeMachine =
             Box::new(move |config| Ok(Box::new(Primary::new(config)?.limited(limits).timed(time.clone()))));
         Self::bind_with(config, make).await
@@ -100,6 +98,7 @@ impl Server {
             stranger_places: Arc::new(Semaphore::new(limits.handshakes)),
             request_places: Arc::new(Semaphore::new(REQUESTS)),
             download_places: Arc::new(Semaphore::new(DOWNLOADS)),
+            query_time: time_limit(limits.query_time),
             rooms: Rooms::new(data, definition, limits, make, stop.clone()),
         });
         Ok(Self { listener, address, watched, app, stop, lock })
@@ -148,6 +147,11 @@ impl Server {
             let _ = task.await;
         }
     }
+}
+
+fn time_limit(most: Duration) -> TimeLimit {
+    let started = Instant::now();
+    TimeLimit { clock: Arc::new(move || started.elapsed()), most }
 }
 
 async fn resolve(listen: &str) -> Result<Vec<SocketAddr>, StartError> {

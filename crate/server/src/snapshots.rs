@@ -5,21 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use futures_util::stream;
 use offprint_core::{Ask, Snapshot};
 use offprint_protocol::{Code, Error, JournalId, Lsn, PAGE_SIZE, PageNo};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::app::App;
 use crate::auth::Access;
-use crate::back_end::{admit, ask_snapshot, respond};
+use crate::back_end::{Parts, admit, ask_snapshot, download_place, parts, respond};
 use crate::byte_range::ByteRange;
 use crate::content_encoding::{ContentEncoding, Encoder};
 use crate::cors;
@@ -56,8 +55,7 @@ async fn serve(
 ) -> Result<Response, Error> {
     let document = admit(app, document, headers, Access::Read)?;
     let (id, no) = parse(journal, lsn)?;
-    let place = app.download_places.clone().try_acquire_owned();
-    let place = place.map_err(|_| Error::new(Code::Limit, "too many documents are being downloaded"))?;
+    let place = download_place(app)?;
     let (snapshot, _) = ask_snapshot(app, document, Ask::Kept(id, no)).await?;
     let length = u64::from(snapshot.page_count()) * PAGE_SIZE as u64;
     // A range is one of the bytes as they are: those who go on after a cut have decoded what came before.
@@ -123,7 +121,7 @@ fn body(
     let encoder = Encoder::new(encoding)
         .map_err(|error| Error::new(Code::Internal, format!("an encoder cannot be made: {error}")))?;
     let stall = app.rooms.limits().stall;
-    let (parts, stream) = mpsc::channel(1);
+    let (parts, body) = parts();
     tokio::spawn(async move {
         if let Err(error) = send(snapshot, range, encoder, &parts, stall).await {
             // Without an end, the body is seen to be cut off.
@@ -131,15 +129,14 @@ fn body(
         }
         drop(place);
     });
-    let stream = stream::unfold(stream, |mut stream| async { Some((stream.recv().await?, stream)) });
-    Ok(Body::from_stream(stream))
+    Ok(body)
 }
 
 async fn send(
     snapshot: Snapshot,
     (mut first, end): (u64, u64),
     mut encoder: Encoder,
-    parts: &mpsc::Sender<io::Result<Bytes>>,
+    parts: &Parts,
     stall: Duration,
 ) -> io::Result<()> {
     let pass_on = async |bytes: Vec<u8>| {

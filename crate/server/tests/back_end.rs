@@ -150,6 +150,69 @@ async fn a_download_is_the_document_at_one_position() {
     assert_eq!(bytes.len(), copy.page_count as usize * 4096);
 }
 
+/// Each of its steps takes long, so that it does not run out of them.
+const ENDLESS: &str = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) \
+    SELECT count(*) FROM n WHERE randomblob(100000) IS NULL";
+
+#[tokio::test]
+async fn an_answer_is_bounded_as_it_is_sent() {
+    let (server, _data) = running().await;
+    mutate(server.address, add_body(None, "one")).await;
+    // A control character is one byte in the result and six in the answer.
+    let sql = |rows: u32| {
+        format!(
+            "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT {rows}) \
+             SELECT replace(hex(zeroblob(50000)), '0', char(1)) FROM n"
+        )
+    };
+    let (status, answer) = query(server.address, &sql(20)).await;
+    assert_eq!((status, answer["rows"].as_array().map(Vec::len)), (200, Some(20)));
+    let (status, answer) = query(server.address, &sql(40)).await;
+    assert_eq!((status, &answer["code"]), (413, &json!("too_large")));
+}
+
+#[tokio::test]
+async fn a_query_has_so_much_time() {
+    let data = tempfile::tempdir().unwrap();
+    let limits = Limits { query_time: Duration::from_millis(100), ..Limits::default() };
+    let server = Running::start(data.path(), limits).await;
+    mutate(server.address, add_body(None, "one")).await;
+    let (status, answer) = query(server.address, ENDLESS).await;
+    assert_eq!((status, &answer["code"]), (429, &json!("limit")));
+}
+
+#[tokio::test]
+async fn a_query_ends_when_its_client_has_gone_or_the_server_stops() {
+    let data = tempfile::tempdir().unwrap();
+    let limits = Limits { query_time: Duration::from_secs(100_000), ..Limits::default() };
+    let server = Running::start(data.path(), limits).await;
+    mutate(server.address, add_body(None, "one")).await;
+    let body = json!({ "sql": ENDLESS }).to_string();
+    let head = format!(
+        "POST /documents/a/query HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut gone = Vec::new();
+    for _ in 0..64 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        gone.push(stream);
+    }
+    // They have every place, until they have gone.
+    drop(gone);
+    assert_eq!(query(server.address, "SELECT 1").await.0, 200);
+    let mut stays = TcpStream::connect(server.address).await.unwrap();
+    stays.write_all(head.as_bytes()).await.unwrap();
+    // It is under way once another that came later is answered.
+    assert_eq!(query(server.address, "SELECT 1").await.0, 200);
+    server.stop().await;
+    let mut answer = String::new();
+    stays.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.is_empty() || answer.contains("\"code\":\"closed\""), "{answer}");
+    // The runtime ends only when no query runs any more.
+}
+
 #[tokio::test]
 async fn reading_makes_no_document() {
     let (server, data) = running().await;

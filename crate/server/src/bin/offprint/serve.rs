@@ -66,6 +66,9 @@ struct LimitArguments {
     /// Milliseconds that one mutation may take; one that takes longer is rejected with limit
     #[arg(long, default_value_t = 5000, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     max_mutation_time: u64,
+    /// Milliseconds that a query of a back end may take; one that takes longer is answered with limit
+    #[arg(long, default_value_t = 5000, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    max_query_time: u64,
     /// The most bytes that a document may grow to; a mutation that exceeds it is rejected with limit
     #[arg(long, default_value_t = 512 << 20, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(4096..))]
     max_document: u64,
@@ -99,6 +102,7 @@ impl From<LimitArguments> for Limits {
             message: arguments.max_message as usize,
             mutation: arguments.max_mutation as usize,
             mutation_time: Duration::from_millis(arguments.max_mutation_time),
+            query_time: Duration::from_millis(arguments.max_query_time),
             document: arguments.max_document,
             rate: arguments.max_rate,
             sessions: arguments.max_sessions as usize,
@@ -120,7 +124,11 @@ pub(crate) fn serve(arguments: Serve) -> Result<(), Box<dyn Error>> {
         Log::Json => log.json().init(),
     }
     allow_many_files();
-    tokio::runtime::Runtime::new()?.block_on(run(arguments))
+    let runtime = tokio::runtime::Runtime::new()?;
+    let result = runtime.block_on(run(arguments));
+    // Every document is closed. What may still compute is a query that is deep in one of SQLite's functions.
+    runtime.shutdown_background();
+    result
 }
 
 async fn run(arguments: Serve) -> Result<(), Box<dyn Error>> {
