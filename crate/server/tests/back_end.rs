@@ -98,8 +98,9 @@ async fn many_requests_of_one_client_at_once_are_numbered_by_the_server() {
         let address = server.address;
         tasks.spawn(async move { mutate(address, add_body(None, &n.to_string())).await });
     }
-    let mut seqs: Vec<_> =
-        tasks.join_all().await.iter().map(|(_, answer)| answer["seq"].as_u64().unwrap()).collect();
+    let answers = tasks.join_all().await;
+    assert!(answers.iter().all(|(_, answer)| answer["status"] == json!("confirmed")), "{answers:?}");
+    let mut seqs: Vec<_> = answers.iter().map(|(_, answer)| answer["seq"].as_u64().unwrap()).collect();
     seqs.sort_unstable();
     assert_eq!(seqs, (1..=100).collect::<Vec<_>>());
     let (_, rows) = query(server.address, "SELECT count(*) FROM note").await;

@@ -1,6 +1,6 @@
 //! What a primary's host asks on its own account: for back ends, which have no session.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use offprint_protocol::{
     Argument, ClientId, ClientKey, ClientSecret, Code, Encode, Error, JournalId, Lsn, Mark, Mutation,
@@ -108,11 +108,16 @@ impl Primary {
         }
         let Some(open) = self.open.as_mut().filter(|open| open.appending.is_none()) else { return Ok(false) };
         let Asks { secret, fresh, waiting, answers } = &mut self.asks;
+        let mut decided = BTreeSet::new();
         waiting.retain(|asked| {
-            let verdict = open.verdict(asked.client, asked.seq);
-            answers.extend(verdict.clone().map(|answer| (asked.no, Ok(answer))));
-            verdict.is_none()
+            let Some(answer) = open.verdict(asked.client, asked.seq, true) else { return true };
+            answers.push((asked.no, Ok(answer)));
+            decided.insert(asked.client);
+            false
         });
+        for client in decided {
+            open.keep_last(client);
+        }
         for (no, ask) in fresh.drain(..) {
             let answer = match &ask {
                 Ask::Snapshot => Ok(Some(Answer::Snapshot(open.database.pages().snapshot()))),
@@ -125,7 +130,7 @@ impl Primary {
                     let (name, args) = (name.clone(), args.clone());
                     let mutation = Mutation { seq: MutationSeq(0), at: *at, name, args };
                     open.queue_for(client, key, *seq, mutation).map(|seq| {
-                        let answer = open.verdict(client, seq);
+                        let answer = open.verdict(client, seq, false);
                         if answer.is_none() {
                             waiting.push(Waiting { no, ask, client, seq });
                         }
@@ -151,8 +156,9 @@ impl Primary {
 }
 
 impl Open {
-    /// What was decided about a client's mutation, if something was.
-    fn verdict(&self, client: ClientId, seq: MutationSeq) -> Option<Answer> {
+    /// What was decided about a client's mutation, if something was. One that was awaited before it was decided was
+    /// not refused if no refusal of it is here.
+    fn verdict(&self, client: ClientId, seq: MutationSeq, is_awaited: bool) -> Option<Answer> {
         let through = self.ledger.through(client).seq;
         if seq > through {
             return None;
@@ -160,10 +166,16 @@ impl Open {
         let rejection = self.ledger.rejections(client).iter().find(|rejection| rejection.seq == seq);
         let verdict = match rejection {
             Some(rejection) => Verdict::Rejected(rejection.clone()),
-            None if seq == through => Verdict::Confirmed,
+            None if seq == through || is_awaited => Verdict::Confirmed,
             None => Verdict::Forgotten,
         };
         Some(Answer::Decided { seq, position: self.tail.end(), verdict })
+    }
+
+    /// Keeps what became of the client's last mutation that is decided; who went on has heard of those before it.
+    fn keep_last(&mut self, client: ClientId) {
+        let last = self.ledger.through(client).seq;
+        self.ledger.received(client, MutationSeq(last.0.saturating_sub(1)));
     }
 
     /// Queues the mutation unless it is queued or decided already, and gives its number.
@@ -192,8 +204,6 @@ impl Open {
             self.ledger.register(client, key, Mark::default());
             self.unrecorded.insert(client);
         }
-        // Who goes on has heard what became of what came before.
-        self.ledger.received(client, last);
         self.waiting += size;
         self.queue.push_back(Queued { client, mutation, size });
         Ok(seq)
