@@ -18,7 +18,10 @@ mod snapshots;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use offprint_protocol::message::Hello;
-use offprint_protocol::{ClientId, Code, Error, Lsn, Mutation, MutationSeq, Position, SessionNo, Touched};
+use offprint_protocol::{
+    Argument, ClientId, ClientKey, Code, Encode, Error, Lsn, Mark, Mutation, MutationSeq, Position,
+    SessionNo, Touched,
+};
 
 use crate::budget::TimeLimit;
 use crate::commit_journal::{CommitJournal, JournalEvent, Start};
@@ -42,8 +45,9 @@ use self::delivery::Delivery;
 use self::rest::Rest;
 use self::snapshots::Snapshots;
 
-/// How many bytes of mutations may wait for the next batch.
+/// How many bytes of mutations may wait for the next batch, as they are in memory.
 const WAITING: usize = 64 << 20;
+
 /// A document's primary, as a state machine.
 pub struct Primary {
     config: PrimaryConfig,
@@ -94,6 +98,9 @@ struct Greeting {
 
 struct Session {
     client: ClientId,
+    key: ClientKey,
+    /// Up to where its mutations are decided if the ledger does not know it: it is noted there once it changes something.
+    begins: Mark,
     /// The last of its client's mutations that was queued or decided.
     queued: MutationSeq,
     delivery: Delivery,
@@ -104,6 +111,18 @@ struct Queued {
     client: ClientId,
     mutation: Mutation,
     size: usize,
+}
+
+impl Queued {
+    fn new(client: ClientId, mutation: Mutation) -> Self {
+        let size = size_of_mutation(&mutation);
+        Self { client, mutation, size }
+    }
+}
+
+/// What a mutation that waits takes in memory, in bytes: a small one more than its frame did.
+fn size_of_mutation(mutation: &Mutation) -> usize {
+    size_of::<Queued>() + mutation.args.len() * size_of::<Argument>() + mutation.to_bytes().len()
 }
 
 impl Primary {
@@ -222,7 +241,7 @@ impl Primary {
         match event {
             JournalEvent::Start(start) => self.begin(*start, effects)?,
             JournalEvent::Others(entry) => self.follow(&entry, effects)?,
-            JournalEvent::Appended(ticket) => self.appended(ticket)?,
+            JournalEvent::Appended(ticket) => self.appended(ticket, effects)?,
             JournalEvent::Lost(ticket) => self.lose(ticket, effects)?,
             JournalEvent::Read(ticket) => drop(self.reading.take_if(|reading| *reading == ticket)),
         }
@@ -275,13 +294,14 @@ impl Primary {
     }
 
     /// What was being appended is in the journal, and durable.
-    fn appended(&mut self, ticket: Ticket) -> Result<(), Error> {
+    fn appended(&mut self, ticket: Ticket, effects: &mut Vec<PrimaryEffect>) -> Result<(), Error> {
         let open = self.open.as_mut().expect("BUG: an append before the journal has begun");
         let Some(done) = open.appending.take_if(|appending| appending.ticket == ticket) else {
             return Err(Error::new(Code::Corrupt, "the journal has two entries for one Lsn"));
         };
         self.counts.take(&done);
         open.confirm(&done)?;
+        self.refuse_unconfirmed(&done.entry.outcomes, effects);
         if self.journal.wants_checkpoint() {
             let open = self.open.as_mut().expect("BUG: an append before the journal has begun");
             // Clients stay unrecorded: files count on the old log, which has not got them, until the new one is whole.

@@ -101,7 +101,9 @@ impl Primary {
         let checked = open.check_adopted(self.config.definition.migrations.len());
         open.database.pages().update_image(|ours| *ours = before);
         checked?;
-        open.received(hello.client, hello.secret.key(), hello.confirmed);
+        let key = hello.secret.key();
+        open.register(hello.client, key, hello.confirmed);
+        open.received(hello.client, hello.confirmed);
         let change = Change::Adopted(image.clone());
         let clients = open.ledger.clone();
         let entry = Entry { at: self.now, clients, outcomes: Vec::new(), change };
@@ -111,8 +113,8 @@ impl Primary {
         self.close_where(|_| true, effects);
         // Once that is durable it is told so, with no commits: it is in step.
         let delivery = Delivery::new(Some(position));
-        let session_of = Session { client: hello.client, queued: hello.confirmed.seq, delivery };
-        self.sessions.insert(session, session_of);
+        let (client, begins) = (hello.client, hello.confirmed);
+        self.sessions.insert(session, Session { client, key, begins, queued: begins.seq, delivery });
         Ok(())
     }
 }

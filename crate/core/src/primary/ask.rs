@@ -3,11 +3,11 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use offprint_protocol::{
-    Argument, ClientId, ClientKey, ClientSecret, Code, Encode, Error, JournalId, Lsn, Mark, Mutation,
-    MutationSeq, Position, Rejection,
+    Argument, ClientId, ClientKey, ClientSecret, Code, Error, JournalId, Lsn, Mark, Mutation, MutationSeq,
+    Position, Rejection,
 };
 
-use super::{Open, Primary, Queued, WAITING};
+use super::{Open, Primary, Queued};
 use crate::snapshot::Snapshot;
 
 /// The host's number for a question, never reused.
@@ -196,16 +196,8 @@ impl Open {
             return Err(Error::new(Code::SequenceGap, what));
         }
         let mutation = Mutation { seq, ..mutation };
-        let size = mutation.to_bytes().len();
-        if self.waiting + size > WAITING {
-            return Err(Error::new(Code::Limit, "too many mutations are waiting to be decided"));
-        }
-        if self.ledger.client(client).is_none() {
-            self.ledger.register(client, key, Mark::default());
-            self.unrecorded.insert(client);
-        }
-        self.waiting += size;
-        self.queue.push_back(Queued { client, mutation, size });
+        self.enqueue(Queued::new(client, mutation))?;
+        self.register(client, key, Mark::default());
         Ok(seq)
     }
 }

@@ -19,6 +19,8 @@ const BATCH: (usize, usize) = (1024, 4 << 20);
 const BATCH_WORK: u64 = MUTATION_STEPS;
 /// How much of a mutator's name, which a client may make up, goes into a rejection, in characters.
 const NAME: usize = 128;
+/// How much of a message, which a mutator may make up, goes into a rejection, in characters.
+const MESSAGE: usize = 1024;
 
 /// What is told once it is in the journal.
 pub(super) struct Appending {
@@ -67,7 +69,7 @@ impl Primary {
                     seq: mutation.seq,
                     name: mutation.name.chars().take(NAME).collect(),
                     code: error.code.as_str().to_owned(),
-                    message: error.message,
+                    message: error.message.chars().take(MESSAGE).collect(),
                     lsn,
                 }),
             }

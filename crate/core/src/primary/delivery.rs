@@ -7,15 +7,15 @@ use std::collections::BTreeSet;
 
 use offprint_protocol::message::ServerMessage;
 use offprint_protocol::{
-    ClientId, Code, Commit, CommitBatch, Encode, Error, Lsn, MutationSeq, Outcome, PageNo, Position, Rollup,
-    SessionNo,
+    ClientId, Code, Commit, CommitBatch, Encode, Error, Lsn, Mark, MutationSeq, Outcome, PageNo, Position,
+    Rollup, SessionNo,
 };
 
 use super::{Primary, Session};
 use crate::entry::Change;
 use crate::host::PrimaryEffect;
 use crate::image::Image;
-use crate::ledger::Ledger;
+use crate::ledger::{ClientEntry, Ledger};
 use crate::tail::Tail;
 
 /// A window holds so many parts of a rollup.
@@ -89,7 +89,8 @@ impl Primary {
                 if of.delivery.unwritten >= window {
                     continue;
                 }
-                match of.delivery.next(of.client, &durable, window / PARTS, &mut made) {
+                let through = durable.ledger.client(of.client).map_or(of.begins, ClientEntry::through);
+                match of.delivery.next((of.client, through), &durable, window / PARTS, &mut made) {
                     Ok(None) => {}
                     Ok(Some(frame)) => {
                         of.delivery.send(session, frame, window, effects);
@@ -172,7 +173,7 @@ impl Delivery {
     /// The next message, if there is one.
     fn next(
         &mut self,
-        client: ClientId,
+        (client, through): (ClientId, Mark),
         durable: &Durable<'_>,
         part: usize,
         made: &mut Made,
@@ -184,9 +185,8 @@ impl Delivery {
             return Ok(None);
         }
         if self.rollup.is_none() && (self.told.is_none() || self.has != Some(durable.tail.end())) {
-            let through = durable.ledger.through(client).seq;
-            let outcomes = self.outcomes(client, durable.ledger);
-            self.told = Some(through);
+            let outcomes = self.outcomes(client, through, durable.ledger);
+            self.told = Some(through.seq);
             if let Some(has) = self.has.filter(|has| durable.tail.reaches(has)) {
                 let end = durable.tail.end();
                 self.has = Some(end);
@@ -211,8 +211,7 @@ impl Delivery {
     }
 
     /// What was decided for the client and it was not told.
-    fn outcomes(&self, client: ClientId, ledger: &Ledger) -> Vec<Outcome> {
-        let through = ledger.through(client);
+    fn outcomes(&self, client: ClientId, through: Mark, ledger: &Ledger) -> Vec<Outcome> {
         if self.told == Some(through.seq) {
             return Vec::new();
         }

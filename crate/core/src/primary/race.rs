@@ -3,7 +3,7 @@
 use offprint_protocol::{ClientId, Error};
 
 use super::session::usurped;
-use super::{Greeting, Open, Primary};
+use super::{Greeting, Open, Primary, Session};
 use crate::commit_journal::Start;
 use crate::entry::{Change, Entry};
 use crate::host::PrimaryEffect;
@@ -66,9 +66,8 @@ impl Primary {
         // Their mutations may have the numbers that ours were given here.
         self.ask_again(|client| entry.concerns(client));
         let open = self.open.as_mut().expect("BUG: an entry before the journal has begun");
-        for client in open.apply(entry)? {
-            self.refuse_usurper(client, effects);
-        }
+        open.apply(entry)?;
+        self.refuse_usurpers(effects);
         // Who says to be the same client may be a copy of it: only its next Hello tells whose mutations those were.
         if let Some(open) = &mut self.open {
             open.unqueue(|client| entry.concerns(client));
@@ -102,35 +101,33 @@ impl Primary {
         }
     }
 
-    /// Another primary knows the client's name with another secret.
-    fn refuse_usurper(&mut self, client: ClientId, effects: &mut Vec<PrimaryEffect>) {
-        let sessions = self.sessions.iter().filter(|(_, session)| session.client == client);
-        let sessions: Vec<_> = sessions.map(|(no, _)| *no).collect();
-        for session in sessions {
+    /// Ends the sessions whose clients another primary knows with another secret.
+    fn refuse_usurpers(&mut self, effects: &mut Vec<PrimaryEffect>) {
+        let Some(open) = &mut self.open else { return };
+        let is_other = |session: &Session| {
+            open.ledger.client(session.client).is_some_and(|known| known.key != session.key)
+        };
+        let usurpers = self.sessions.iter().filter(|(_, session)| is_other(session));
+        let usurpers: Vec<_> = usurpers.map(|(no, session)| (*no, session.client)).collect();
+        open.unqueue(|client| usurpers.iter().any(|(_, usurper)| *usurper == client));
+        for (session, _) in usurpers {
             self.refuse(session, usurped(), effects);
-        }
-        if let Some(open) = &mut self.open {
-            open.unqueue(|queued| queued == client);
         }
     }
 }
 
 impl Open {
-    /// Applies what others appended; gives the clients that they know with another secret.
-    fn apply(&mut self, entry: &Entry) -> Result<Vec<ClientId>, Error> {
+    /// Applies what others appended.
+    fn apply(&mut self, entry: &Entry) -> Result<(), Error> {
         let journal = self.tail.end().journal;
         let image = self
             .database
             .pages()
             .update_image(|image| entry.apply(journal, image).map(|()| image.clone()))?;
-        let is_other = |theirs: &&crate::ledger::ClientEntry| {
-            self.ledger.client(theirs.client).is_some_and(|ours| ours.key != theirs.key)
-        };
-        let usurped = entry.clients.clients().filter(is_other).map(|theirs| theirs.client).collect();
         self.ledger.merge(entry.clients.clone());
         self.decide(entry, &image)?;
         self.is_moved = true;
-        Ok(usurped)
+        Ok(())
     }
 
     /// Drops what is queued for these clients.

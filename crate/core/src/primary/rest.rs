@@ -3,7 +3,7 @@
 use offprint_protocol::message::ClientMessage;
 use offprint_protocol::{Code, Error, Position, SessionNo};
 
-use super::{Open, Primary, WAITING};
+use super::{Open, Primary, WAITING, size_of_mutation};
 use crate::commit_journal::Start;
 use crate::host::PrimaryEffect;
 use crate::ledger::Ledger;
@@ -67,8 +67,12 @@ impl Primary {
         &mut self,
         session: SessionNo,
         message: ClientMessage,
-        size: usize,
+        frame: usize,
     ) -> Result<(), Error> {
+        let size = match &message {
+            ClientMessage::Push(mutations) => mutations.iter().map(size_of_mutation).sum(),
+            _ => frame,
+        };
         let rest = self.rest.as_mut().expect("BUG: what an open document needs is put off");
         if rest.waiting + size > WAITING {
             return Err(Error::new(Code::Limit, "too many mutations are waiting to be decided"));

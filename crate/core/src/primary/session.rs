@@ -9,6 +9,9 @@ use super::delivery::Delivery;
 use super::{Open, Primary, Queued, Session, WAITING};
 use crate::host::PrimaryEffect;
 
+/// The most refusals of a client's that are kept until it confirms them, but for those of one batch.
+const UNCONFIRMED: usize = 1024;
+
 impl Primary {
     pub(super) fn greet(
         &mut self,
@@ -28,7 +31,10 @@ impl Primary {
             ));
         }
         let key = hello.secret.key();
-        if open.ledger.client(hello.client).is_some_and(|known| known.key != key) {
+        let is_with = |session: &Session| session.client == hello.client && session.key != key;
+        if open.ledger.client(hello.client).is_some_and(|known| known.key != key)
+            || self.sessions.values().any(is_with)
+        {
             return Err(usurped());
         }
         // A client has one hub: an older session of it is one whose death was not noticed yet.
@@ -37,8 +43,9 @@ impl Primary {
             return Ok(());
         }
         let open = self.open.as_mut().expect("BUG: greeting before the journal has begun");
-        let through = open.received(hello.client, key, hello.confirmed);
-        let marks = open.ledger.client(hello.client).map_or_else(Vec::new, |known| known.marks.clone());
+        let through = open.received(hello.client, hello.confirmed);
+        let known = open.ledger.client(hello.client);
+        let marks = known.map_or_else(|| vec![hello.confirmed], |known| known.marks.clone());
         // It sends again what is undecided. Until its marks are compared it may be a copy of who sent that before.
         open.unqueue(|client| client == hello.client);
         let pages = open.database.pages();
@@ -62,7 +69,8 @@ impl Primary {
         };
         let welcome = Welcome { version: PROTOCOL_VERSION, journal, marks, catch_up };
         effects.push(PrimaryEffect::Send { session, frame: ServerMessage::Welcome(welcome).to_bytes() });
-        self.sessions.insert(session, Session { client: hello.client, queued: through, delivery });
+        let (client, begins) = (hello.client, hello.confirmed);
+        self.sessions.insert(session, Session { client, key, begins, queued: through, delivery });
         Ok(())
     }
 
@@ -115,13 +123,13 @@ impl Primary {
                             format!("mutation {} came after {}", mutation.seq, session.queued),
                         ));
                     }
-                    let size = mutation.to_bytes().len();
-                    if open.waiting + size > WAITING {
-                        return Err(Error::new(Code::Limit, "too many mutations are waiting to be decided"));
+                    if open.ledger.rejections(session.client).len() >= UNCONFIRMED {
+                        return Err(unconfirmed());
                     }
-                    session.queued = mutation.seq;
-                    open.waiting += size;
-                    open.queue.push_back(Queued { client: session.client, mutation, size });
+                    let seq = mutation.seq;
+                    open.enqueue(Queued::new(session.client, mutation))?;
+                    open.register(session.client, session.key, session.begins);
+                    session.queued = seq;
                 }
             }
         }
@@ -132,6 +140,24 @@ impl Primary {
     pub(super) fn close_where(&mut self, which: impl Fn(&Session) -> bool, effects: &mut Vec<PrimaryEffect>) {
         let closed = self.sessions.extract_if(.., |_, session| which(session));
         effects.extend(closed.map(|(session, _)| PrimaryEffect::Close { session }));
+    }
+
+    /// Drops what still waits of clients that have not confirmed too many refusals: they come back, and do.
+    pub(super) fn refuse_unconfirmed(&mut self, outcomes: &[Outcome], effects: &mut Vec<PrimaryEffect>) {
+        for client in outcomes.iter().map(|outcome| outcome.client) {
+            let Some(open) = &mut self.open else { return };
+            if open.ledger.rejections(client).len() < UNCONFIRMED || open.queued(client).is_none() {
+                continue;
+            }
+            let of_client = self.sessions.iter().filter(|(_, session)| session.client == client);
+            let sessions: Vec<_> = of_client.map(|(no, _)| *no).collect();
+            if !sessions.is_empty() {
+                open.unqueue(|queued| queued == client);
+            }
+            for session in sessions {
+                self.refuse(session, unconfirmed(), effects);
+            }
+        }
     }
 
     pub(super) fn refuse(&mut self, session: SessionNo, error: Error, effects: &mut Vec<PrimaryEffect>) {
@@ -148,12 +174,35 @@ pub(super) fn usurped() -> Error {
     Error::new(Code::Unauthorized, "the client id is known with another secret")
 }
 
+fn unconfirmed() -> Error {
+    Error::new(
+        Code::Limit,
+        "too many mutations were refused since the client said what it knows of: come back",
+    )
+}
+
 impl Open {
-    /// A client has on disk what was decided up to `confirmed`; gives up to where there are decisions.
-    pub(super) fn received(&mut self, client: ClientId, key: ClientKey, confirmed: Mark) -> MutationSeq {
+    /// Notes a client that changes something, unless it is known: its mutations are decided up to here.
+    pub(super) fn register(&mut self, client: ClientId, key: ClientKey, through: Mark) {
         if self.ledger.client(client).is_none() {
-            self.ledger.register(client, key, confirmed);
+            self.ledger.register(client, key, through);
             self.unrecorded.insert(client);
+        }
+    }
+
+    pub(super) fn enqueue(&mut self, queued: Queued) -> Result<(), Error> {
+        if self.waiting + queued.size > WAITING {
+            return Err(Error::new(Code::Limit, "too many mutations are waiting to be decided"));
+        }
+        self.waiting += queued.size;
+        self.queue.push_back(queued);
+        Ok(())
+    }
+
+    /// A client has on disk what was decided up to `confirmed`; gives up to where there are decisions.
+    pub(super) fn received(&mut self, client: ClientId, confirmed: Mark) -> MutationSeq {
+        if self.ledger.client(client).is_none() {
+            return confirmed.seq;
         }
         self.ledger.received(client, confirmed.seq);
         if confirmed.seq > self.ledger.through(client).seq {
