@@ -26,7 +26,6 @@ use tokio::time::timeout;
 
 use crate::app::{App, now};
 use crate::auth::{self, Access};
-use crate::file_disk::FileDisk;
 use crate::json;
 use crate::origin::check_host;
 
@@ -271,10 +270,7 @@ pub(crate) async fn ask_snapshot(
     document: DocumentId,
     ask: Ask,
 ) -> Result<(Snapshot, Position), Error> {
-    let directory = app.rooms.data().join(FileDisk::directory_name(&document));
-    if !tokio::fs::try_exists(directory).await.unwrap_or(false) {
-        return Err(Error::new(Code::BadDocumentId, format!("there is no document {document}")));
-    }
+    app.rooms.check_exists(&document).await?;
     match app.rooms.ask(document, ask).await? {
         Answer::Snapshot(snapshot) => match snapshot.position() {
             Some(position) => Ok((snapshot, position)),

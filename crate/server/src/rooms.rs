@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Limits;
+use crate::file_disk::FileDisk;
 use crate::metrics::Metrics;
 use crate::outbox::{Attached, Outbox};
 use crate::room::{self, Inbox};
@@ -221,6 +222,15 @@ impl Rooms {
         drop(self.open());
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
+    }
+
+    /// Fails with `bad_document_id` if there is no such document: reading makes none.
+    pub(crate) async fn check_exists(&self, document: &DocumentId) -> Result<(), Error> {
+        let directory = self.shared.data.join(FileDisk::directory_name(document));
+        match tokio::fs::try_exists(directory).await {
+            Ok(true) => Ok(()),
+            _ => Err(Error::new(Code::BadDocumentId, format!("there is no document {document}"))),
+        }
     }
 
     pub(crate) fn data(&self) -> &PathBuf {

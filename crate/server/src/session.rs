@@ -69,7 +69,7 @@ async fn listen(stream: &mut SplitStream<WebSocket>, app: &App, stranger: Strang
         }
         Ok(Said::Gone) => return End::Gone,
         Ok(Said::Wrong(error)) => return End::Refused(error),
-        Ok(Said::Frame(frame)) => match admit(&frame, app, outbox) {
+        Ok(Said::Frame(frame)) => match admit(&frame, app, outbox).await {
             Ok(admitted) => admitted,
             Err(error) => return End::Refused(error),
         },
@@ -98,11 +98,14 @@ struct Admitted {
 }
 
 /// Lets the client into its document's room, if its first frame says what it has to.
-fn admit(frame: &[u8], app: &App, outbox: &Outbox) -> Result<Admitted, Error> {
+async fn admit(frame: &[u8], app: &App, outbox: &Outbox) -> Result<Admitted, Error> {
     let hello = read_hello(frame)?;
     let pass = app.check_token(&hello.token)?;
     let access = pass.access(&hello.document)?;
     check_served(&hello, &app.rooms.definition().name, &app.hash)?;
+    if access < Access::Write {
+        app.rooms.check_exists(&hello.document).await?;
+    }
     let session = app.take_place()?;
     let place = app.rooms.join(hello, outbox)?;
     Ok(Admitted { place, access, pass, _session: session })
@@ -244,9 +247,13 @@ async fn say_goodbye(sink: &mut SplitSink<WebSocket, Message>, end: End) -> Resu
         End::Gone => return Ok(()),
         End::Closed => (close_code::NORMAL, String::new()),
         End::Stopping => (close_code::AWAY, "the server stops".to_owned()),
-        End::Refused(Error { code, message }) => {
-            let code = code.as_str().to_owned();
-            tracing::info!(code, message, "a session is refused");
+        End::Refused(Error { code: error_code, message }) => {
+            let code = error_code.as_str().to_owned();
+            // Who may only read what is not there yet asks again and again.
+            match error_code {
+                Code::BadDocumentId => tracing::debug!(code, message, "a session is refused"),
+                _ => tracing::info!(code, message, "a session is refused"),
+            }
             let refused = ServerMessage::Refused { code: code.clone(), message };
             sink.send(Message::Binary(refused.to_bytes().into())).await?;
             (close_code::NORMAL, code)

@@ -52,6 +52,9 @@ async fn a_token_opens_what_it_names_and_nothing_else() {
     let (server, _data) = guarded().await;
     let grants = json!([{ "doc": "team-42", "access": "write" }, { "prefix": "user-7-", "access": "read" }]);
     let good = token(3600, &grants);
+    // Reading makes no document.
+    let all = token(3600, &json!([{ "prefix": "", "access": "write" }]));
+    with("user-7-a", 1, all).connect(server.address).await;
     for document in ["team-42", "user-7-a"] {
         with(document, 1, good.clone()).connect(server.address).await;
     }
@@ -87,6 +90,22 @@ async fn a_reader_hears_of_changes_and_one_that_pushes_is_refused_and_keeps_what
     reader_socket.send(&push([add(1, "wished")])).await;
     reader.until(&mut reader_socket, 1).await;
     assert_eq!(reader.query::<String>("SELECT text FROM note ORDER BY n"), ["written", "wished"]);
+}
+
+#[tokio::test]
+async fn a_reader_makes_no_document_and_is_let_in_once_there_is_one() {
+    let (server, data) = guarded().await;
+    let write = token(3600, &json!([{ "doc": "a", "access": "write" }]));
+    let read = token(3600, &json!([{ "doc": "a", "access": "read" }]));
+    let mut reader = with("a", 2, read);
+    assert_eq!(refused(&server, reader.clone()).await, "bad_document_id");
+    assert!(!data.path().join("a.offprint").exists());
+    let mut writer = with("a", 1, write);
+    let mut socket = writer.connect(server.address).await;
+    socket.send(&push([add(1, "written")])).await;
+    writer.until(&mut socket, 1).await;
+    let mut reader_socket = reader.connect(server.address).await;
+    reader.until_equal(&mut reader_socket, &writer).await;
 }
 
 #[tokio::test]
