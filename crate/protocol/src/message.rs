@@ -2,7 +2,7 @@
 
 use crate::codec::{Decode, Encode, Reader, Writer, bad};
 use crate::commit::{CommitBatch, Position, Rollup};
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::id::{ClientId, ClientSecret, CommitHash, DefinitionHash, DocumentId, JournalId, Lsn};
 use crate::mutation::{Mark, Mutation};
 use crate::page::{Checksum, MAX_PAGES, PAGE_SIZE};
@@ -179,6 +179,20 @@ impl Decode for ClientMessage {
 }
 
 impl ClientMessage {
+    /// Whether the frame is of a kind that would change the document, told by its first byte.
+    pub fn would_change(frame: &[u8]) -> bool {
+        matches!(frame.first(), Some(2 | 4))
+    }
+
+    /// The `Hello` in a frame; nothing else is decoded: `bad_state` for another kind of message.
+    pub fn read_hello(frame: &[u8]) -> Result<Hello, Error> {
+        match frame.split_first() {
+            Some((1, hello)) => Hello::from_bytes(hello),
+            Some((2..=5, _)) => Err(Error::new(Code::BadState, "the first message is not a hello")),
+            _ => Err(bad("an unknown kind of message")),
+        }
+    }
+
     /// The version range at the front of a `Hello` of any version, so that a server can name the mismatch.
     pub fn hello_versions(frame: &[u8]) -> Option<(u16, u16)> {
         let mut reader = Reader::new(frame);

@@ -1,10 +1,16 @@
 //! The first frame of a session: is it a hello that this server can answer?
 
 use offprint_protocol::message::{ClientMessage, Hello, PROTOCOL_VERSION};
-use offprint_protocol::{Code, Decode, DefinitionHash, Error};
+use offprint_protocol::{Code, DefinitionHash, Error};
 
-/// Reads the hello; fails with the code that the session is refused with.
+/// The longest hello, in bytes: its token is most of it.
+const LONGEST: usize = 32 << 10;
+
+/// Reads the hello, and of strangers nothing else; fails with the code that the session is refused with.
 pub(crate) fn read_hello(frame: &[u8]) -> Result<Hello, Error> {
+    if frame.len() > LONGEST {
+        return Err(Error::new(Code::Limit, format!("the first message exceeds {LONGEST} bytes")));
+    }
     if let Some((min, max)) = ClientMessage::hello_versions(frame)
         && !(min..=max).contains(&PROTOCOL_VERSION)
     {
@@ -13,10 +19,7 @@ pub(crate) fn read_hello(frame: &[u8]) -> Result<Hello, Error> {
             format!("the server speaks protocol version {PROTOCOL_VERSION}, the client {min} to {max}"),
         ));
     }
-    let ClientMessage::Hello(hello) = ClientMessage::from_bytes(frame)? else {
-        return Err(Error::new(Code::BadState, "the first message is not a hello"));
-    };
-    Ok(hello)
+    ClientMessage::read_hello(frame)
 }
 
 /// Fails with `definition_mismatch` if the client has another definition than this.
@@ -74,6 +77,8 @@ mod tests {
     fn a_hello_that_fits_is_read() {
         let frame = ClientMessage::Hello(Hello { max_version: 9, ..hello() }).to_bytes();
         let hello = read_hello(&frame).unwrap();
+        read_hello(&ClientMessage::Hello(Hello { token: "x".repeat(16 << 10), ..hello.clone() }).to_bytes())
+            .unwrap();
         assert_eq!(hello.document.as_str(), "team-42");
         check_served(&hello, "todos", &HASH).unwrap();
     }
@@ -93,6 +98,10 @@ mod tests {
         assert_eq!(code(&[1, 1, 0, 1, 0, 3, b'a', b'/', b'b']), Code::BadDocumentId);
         assert_eq!(code(&ClientMessage::Push(vec![]).to_bytes()), Code::BadState);
         assert_eq!(code(&ClientMessage::Ping(1).to_bytes()), Code::BadState);
+        assert_eq!(code(&[2, 0xff]), Code::BadState, "it is not looked into");
+        assert_eq!(code(&[9]), Code::BadFrame);
+        assert_eq!(code_of(Hello { token: "x".repeat(LONGEST), ..hello() }), Code::Limit);
+        assert_eq!(code(&vec![2; LONGEST + 1]), Code::Limit);
         assert_eq!(code_of(Hello { definition: "other".into(), ..hello() }), Code::DefinitionMismatch);
         assert_eq!(code_of(Hello { hash: DefinitionHash([8; 32]), ..hello() }), Code::DefinitionMismatch);
     }

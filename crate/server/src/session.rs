@@ -8,7 +8,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use offprint_protocol::message::{ClientMessage, ServerMessage};
-use offprint_protocol::{Code, Decode, Encode, Error};
+use offprint_protocol::{Code, Encode, Error};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_tungstenite::tungstenite;
@@ -134,9 +134,7 @@ async fn converse(
         // A live client answers pings, which `hear` takes for a sign of life.
         match hear_within(stream, limits.ping * 3, outbox).await {
             Said::Frame(frame) => {
-                if *access < Access::Write
-                    && ClientMessage::from_bytes(&frame).is_ok_and(|message| changes(&message))
-                {
+                if *access < Access::Write && ClientMessage::would_change(&frame) {
                     return End::Refused(auth::read_only());
                 }
                 rooms.metrics().received.add(frame.len() as u64);
@@ -151,14 +149,6 @@ async fn converse(
             Said::Wrong(error) => return End::Refused(error),
             Said::Gone => return End::Gone,
         }
-    }
-}
-
-/// Whether the message would change the document.
-fn changes(message: &ClientMessage) -> bool {
-    match message {
-        ClientMessage::Push(_) | ClientMessage::Offer(_) => true,
-        ClientMessage::Hello(_) | ClientMessage::Ping(_) | ClientMessage::Fetched(_) => false,
     }
 }
 

@@ -199,7 +199,11 @@ async fn frames_cut_short_flipped_and_mixed() {
     for frame in &good {
         for length in 0..frame.len() {
             let cut = frame[..length].to_vec();
-            assert_eq!(refusal(scene.address(), std::slice::from_ref(&cut)).await, "bad_frame", "{cut:x?}");
+            let frames = [good[0].clone(), cut];
+            assert_eq!(refusal(scene.address(), &frames).await, "bad_frame", "{frames:x?}");
+            // Before a hello nothing else is looked into.
+            let code = if length == 0 || frame == &good[0] { "bad_frame" } else { "bad_state" };
+            assert_eq!(refusal(scene.address(), &frames[1..]).await, code, "{frames:x?}");
         }
     }
     scene.goes_on().await;
