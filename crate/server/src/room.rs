@@ -109,12 +109,12 @@ async fn serve(engine: &mut Option<Engine>, number: u64, inbox: &mut Inbox) -> R
     let mut rest_at = idle_at;
     loop {
         let room = engine.as_mut().ok_or_else(gone)?;
-        let stopping = stop.is_cancelled();
+        if stop.is_cancelled() {
+            // What was under way is written and told. The next batch was told to nobody, and is not begun.
+            return Ok(End::Stopping);
+        }
         let mut inputs = Vec::new();
         if room.batch.is_none() {
-            if stopping {
-                return Ok(End::Stopping);
-            }
             tokio::select! {
                 biased;
                 Some(message) = inbox.messages.recv() => room.take(message, &mut inputs),
@@ -128,8 +128,7 @@ async fn serve(engine: &mut Option<Engine>, number: u64, inbox: &mut Inbox) -> R
                 () = sleep_until(rest_at), if !room.sessions.is_empty() => rest_at = Instant::now() + idle,
             }
         }
-        while !stopping
-            && inputs.len() < BURST
+        while inputs.len() < BURST
             && let Ok(message) = inbox.messages.try_recv()
         {
             room.take(message, &mut inputs);

@@ -26,6 +26,8 @@ struct Puppet {
     sessions: Vec<SessionNo>,
     batches: u64,
     writing: Option<SessionNo>,
+    /// As if there were always something more to write.
+    goes_on: bool,
 }
 
 impl Machine for Puppet {
@@ -51,27 +53,36 @@ impl Machine for Puppet {
                     b"ask" => more.push(PrimaryEffect::AskDrained { session }),
                     b"close" => more.push(PrimaryEffect::Close { session }),
                     b"flood" => self.sessions.iter().for_each(|other| send(*other, &[0; 1 << 20])),
-                    b"write" => {
+                    b"write" | b"write on" => {
                         send(session, b"writing");
                         self.batches += 1;
                         self.writing = Some(session);
-                        let bytes = vec![1; 8 << 20];
-                        let ops = vec![
-                            DiskOp::Write { file: FileName::Log0, offset: 0, bytes },
-                            DiskOp::Flush { file: FileName::Log0 },
-                        ];
-                        more.push(PrimaryEffect::Disk(DiskBatch { no: BatchNo(self.batches), ops }));
+                        self.goes_on = frame == b"write on";
+                        more.push(write(self.batches));
                     }
                     _ => send(session, &frame),
                 },
                 PrimaryInput::Disk(answer) => {
                     answer.result.unwrap();
-                    send(self.writing.take().unwrap(), b"written");
+                    send(self.writing.unwrap(), b"written");
+                    if self.goes_on {
+                        self.batches += 1;
+                        more.push(write(self.batches));
+                    }
                 }
             }
         }
         effects.extend(more);
     }
+}
+
+fn write(no: u64) -> PrimaryEffect {
+    let bytes = vec![1; 8 << 20];
+    let ops = vec![
+        DiskOp::Write { file: FileName::Log0, offset: 0, bytes },
+        DiskOp::Flush { file: FileName::Log0 },
+    ];
+    PrimaryEffect::Disk(DiskBatch { no: BatchNo(no), ops })
 }
 
 struct House {
@@ -190,6 +201,25 @@ async fn a_document_that_computes_for_long_holds_up_no_other() {
     assert_eq!(busy_outbox.queued(), 0);
     tokio::task::spawn_blocking(|| GATE.wait());
     assert_eq!(frame(&busy_outbox).await, b"done");
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_what_is_being_written_and_not_for_what_comes_after() {
+    let house = house(never_idle());
+    let (place, outbox) = house.joined("a").await;
+    say(&place, b"write on").await;
+    assert_eq!(frame(&outbox).await, b"writing");
+    house.stop.cancel();
+    timeout(Duration::from_secs(20), house.rooms.ended()).await.expect("it writes on and on");
+    let mut told = Vec::new();
+    let end = loop {
+        match next(&outbox).await {
+            Next::Frame(frame) => told.push(frame),
+            Next::End(end) => break end,
+        }
+    };
+    assert_eq!(end, End::Stopping);
+    assert_eq!(told[0], &b"written"[..], "what was begun is told");
 }
 
 #[tokio::test]
