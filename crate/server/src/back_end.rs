@@ -86,8 +86,8 @@ async fn export(State(app): State<Arc<App>>, Path(document): Path<String>, heade
 
 async fn mutate(app: &App, document: &str, request: Request) -> Result<Response, Error> {
     let document = admit(app, document, request.headers(), Access::Write)?;
-    let _place = place(app).await?;
     let MutateBody { client, seq, name, args } = body(app, request).await?;
+    let place = place(app).await?;
     if client.is_empty() || client.len() > CLIENT {
         return Err(Error::new(Code::BadArgument, format!("the client's name has 1 to {CLIENT} bytes")));
     }
@@ -97,7 +97,7 @@ async fn mutate(app: &App, document: &str, request: Request) -> Result<Response,
     };
     let at = u64::try_from(now().as_millis()).unwrap_or(u64::MAX);
     let ask = Ask::Mutate { client, seq, at, name, args: json::arguments(args)? };
-    let Answer::Decided { seq, position, verdict } = app.rooms.ask(document, ask).await? else {
+    let Answer::Decided { seq, position, verdict } = app.rooms.ask(document, ask, Some(place)).await? else {
         return Err(Error::new(Code::Internal, "a mutation was answered by something else"));
     };
     let mut answer = place_of(&position);
@@ -117,8 +117,8 @@ async fn mutate(app: &App, document: &str, request: Request) -> Result<Response,
 
 async fn select(app: &App, document: &str, request: Request) -> Result<Response, Error> {
     let document = admit(app, document, request.headers(), Access::Read)?;
-    let place = place(app).await?;
     let QueryBody { sql, params } = body(app, request).await?;
+    let place = place(app).await?;
     let select = Select { sql, params: json::params(params)? };
     let (snapshot, position) = snapshot(app, document).await?;
     let now = u64::try_from(now().as_millis()).unwrap_or(u64::MAX);
@@ -239,7 +239,8 @@ pub(crate) fn download_place(app: &App) -> Result<OwnedSemaphorePermit, Error> {
     place.map_err(|_| Error::new(Code::Limit, "too many documents are being downloaded"))
 }
 
-/// Waits for a place among the requests that are carried out.
+/// Waits for a place among the requests that are carried out: with its body, or who sends slowly would take one from those
+/// who do not.
 async fn place(app: &App) -> Result<OwnedSemaphorePermit, Error> {
     let place = app.request_places.clone().acquire_owned().await;
     place.map_err(|_| Error::new(Code::Closed, "the server stops"))
@@ -271,7 +272,7 @@ pub(crate) async fn ask_snapshot(
     ask: Ask,
 ) -> Result<(Snapshot, Position), Error> {
     app.rooms.check_exists(&document).await?;
-    match app.rooms.ask(document, ask).await? {
+    match app.rooms.ask(document, ask, None).await? {
         Answer::Snapshot(snapshot) => match snapshot.position() {
             Some(position) => Ok((snapshot, position)),
             None => Err(Error::new(Code::Internal, "the document has no history")),

@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use offprint_core::disk::{DiskBatch, DiskOp};
 use offprint_core::host::{PrimaryConfig, PrimaryEffect, PrimaryInput};
-use offprint_core::{Answer, AskNo, PrimaryCounts};
+use offprint_core::{AskNo, PrimaryCounts};
 use offprint_protocol::{Code, DocumentId, Error, SessionNo};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
 use crate::app;
 use crate::file_disk::FileDisk;
 use crate::outbox::{Attached, End};
-use crate::rooms::{Machine, Rooms, ToRoom};
+use crate::rooms::{Asker, Machine, Rooms, ToRoom};
 
 /// The most inputs that are handed to the machine at once.
 const BURST: usize = 1024;
@@ -42,7 +42,7 @@ impl Inbox {
             match (message, end) {
                 (ToRoom::Opened { outbox, .. }, _) => outbox.0.end(end.clone()),
                 // Whoever asks and hears nothing knows that the document was closed.
-                (ToRoom::Asked { answer, .. }, End::Refused(error)) => drop(answer.send(Err(error.clone()))),
+                (ToRoom::Asked { asker, .. }, End::Refused(error)) => asker.tell(Err(error.clone())),
                 _ => {}
             }
         }
@@ -63,7 +63,7 @@ struct Engine {
     disk: FileDisk,
     sessions: BTreeMap<SessionNo, Attached>,
     /// Who waits for an answer.
-    asked: BTreeMap<AskNo, oneshot::Sender<Result<Answer, Error>>>,
+    asked: BTreeMap<AskNo, Asker>,
     /// What the machine wants the disk to do next.
     batch: Option<DiskBatch>,
     counted: PrimaryCounts,
@@ -190,9 +190,9 @@ impl Engine {
                     inputs.push(PrimaryInput::SessionFrame { session, frame });
                 }
             }
-            ToRoom::Asked { no, ask, answer } => {
+            ToRoom::Asked { no, ask, asker } => {
                 self.machine.ask(no, ask);
-                self.asked.insert(no, answer);
+                self.asked.insert(no, asker);
             }
             ToRoom::Drained { session } => inputs.push(PrimaryInput::SessionDrained { session }),
             ToRoom::Left { session } => {
@@ -240,9 +240,8 @@ impl Engine {
             self.machine.handle(now(), std::mem::take(&mut inputs), &mut effects);
             self.count();
             for (no, answer) in self.machine.answers() {
-                if let Some(asked) = self.asked.remove(&no) {
-                    // Who has gone does not hear it.
-                    let _ = asked.send(answer);
+                if let Some(asker) = self.asked.remove(&no) {
+                    asker.tell(answer);
                 }
             }
             for effect in effects {
@@ -289,8 +288,8 @@ impl Engine {
     }
 
     fn fail_asked(&mut self, error: &Error) {
-        for (_, asked) in std::mem::take(&mut self.asked) {
-            let _ = asked.send(Err(error.clone()));
+        for (_, asker) in std::mem::take(&mut self.asked) {
+            asker.tell(Err(error.clone()));
         }
     }
 

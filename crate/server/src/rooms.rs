@@ -72,7 +72,20 @@ pub(crate) enum ToRoom {
     Frame { session: SessionNo, frame: Vec<u8>, _space: OwnedSemaphorePermit },
     Drained { session: SessionNo },
     Left { session: SessionNo },
-    Asked { no: AskNo, ask: Ask, answer: oneshot::Sender<Result<Answer, Error>> },
+    Asked { no: AskNo, ask: Ask, asker: Asker },
+}
+
+/// Who asked a room. Its place is taken until it is answered, whether or not it still waits for that.
+pub(crate) struct Asker {
+    answer: oneshot::Sender<Result<Answer, Error>>,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Asker {
+    pub(crate) fn tell(self, answer: Result<Answer, Error>) {
+        // Who has gone does not hear it.
+        let _ = self.answer.send(answer);
+    }
 }
 
 /// The open documents; clones are the same.
@@ -145,10 +158,16 @@ impl Rooms {
     }
 
     /// Asks the document's room, which is opened if it is not.
-    pub(crate) async fn ask(&self, document: DocumentId, ask: Ask) -> Result<Answer, Error> {
+    pub(crate) async fn ask(
+        &self,
+        document: DocumentId,
+        ask: Ask,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Result<Answer, Error> {
         let (answer, answered) = oneshot::channel();
         let no = AskNo(self.number());
-        self.deliver(document, || ToRoom::Asked { no, ask, answer })?;
+        let asker = Asker { answer, _place: place };
+        self.deliver(document, || ToRoom::Asked { no, ask, asker })?;
         answered.await.unwrap_or_else(|_| Err(Error::new(Code::Closed, "the document was closed: ask again")))
     }
 

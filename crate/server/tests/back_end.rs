@@ -275,6 +275,23 @@ async fn a_body_that_comes_too_slowly_is_given_up() {
     assert!(String::from_utf8_lossy(&answer).contains("\"code\":\"limit\""));
 }
 
+#[tokio::test]
+async fn bodies_that_come_slowly_hold_up_no_other_request() {
+    let data = tempfile::tempdir().unwrap();
+    let limits = Limits { hello: Duration::from_secs(1000), ..Limits::default() };
+    let server = Running::start(data.path(), limits).await;
+    let mut slow = Vec::new();
+    for _ in 0..100 {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let head = "POST /documents/a/mutations HTTP/1.1\r\nHost: localhost\r\n\
+            Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    assert_eq!(mutate(server.address, add_body(Some(1), "one")).await.0, 200);
+    assert_eq!(query(server.address, "SELECT 1").await.0, 200);
+}
+
 async fn guarded() -> (Running, TempDir) {
     let data = tempfile::tempdir().unwrap();
     let path = data.path().join("secret");
