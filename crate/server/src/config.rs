@@ -34,7 +34,7 @@ pub struct Config {
 pub struct Limits {
     /// How long a connection may take to make a request, and a session to say hello.
     pub hello: Duration,
-    /// A session is pinged this often, and given up after three times as long without any sign of life.
+    /// A session is pinged this often, and given up after twice as long without any sign of life.
     pub ping: Duration,
     /// How long one frame may take to leave.
     pub stall: Duration,
@@ -96,9 +96,24 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// How long a session may give no sign of life.
+    pub(crate) fn silence(&self) -> Duration {
+        self.ping * 2
+    }
+
     pub(crate) fn of_primary(&self) -> PrimaryLimits {
         let pages = u32::try_from(self.document / PAGE_SIZE as u64).unwrap_or(u32::MAX);
         let pages = pages.max(1);
         PrimaryLimits { pages, arguments: self.mutation, window: self.outbox, ..PrimaryLimits::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_is_dead_is_given_up_as_soon_as_a_client_gives_up_a_server() {
+        assert_eq!(Limits::default().silence(), Duration::from_secs(30));
     }
 }

@@ -132,7 +132,7 @@ async fn converse(
     let mut pace = Pace::new(limits.rate, Instant::now());
     loop {
         // A live client answers pings, which `hear` takes for a sign of life.
-        match hear_within(stream, limits.ping * 3, outbox).await {
+        match hear_within(stream, limits.silence(), outbox).await {
             Said::Frame(frame) => {
                 if *access < Access::Write && ClientMessage::would_change(&frame) {
                     return End::Refused(auth::read_only());
