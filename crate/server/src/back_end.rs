@@ -16,7 +16,7 @@ use offprint_core::pages::Pages;
 use offprint_core::sqlite::Database;
 use offprint_core::{Answer, Ask, Snapshot, Verdict};
 use offprint_protocol::rpc::Select;
-use offprint_protocol::{Code, DocumentId, Error, MutationSeq, PAGE_SIZE, PageNo, Position};
+use offprint_protocol::{Code, DocumentId, Error, JournalId, Lsn, MutationSeq, PAGE_SIZE, PageNo, Position};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json, json};
@@ -63,6 +63,10 @@ struct QueryBody {
     sql: String,
     #[serde(default)]
     params: Vec<Json>,
+    /// The state to read; the newest if it is not said.
+    lsn: Option<u64>,
+    /// Its history, in hexadecimal digits; the one that the document has if it is not said.
+    journal: Option<String>,
 }
 
 pub(crate) fn routes() -> Router<Arc<App>> {
@@ -117,10 +121,16 @@ async fn mutate(app: &App, document: &str, request: Request) -> Result<Response,
 
 async fn select(app: &App, document: &str, request: Request) -> Result<Response, Error> {
     let document = admit(app, document, request.headers(), Access::Read)?;
-    let QueryBody { sql, params } = body(app, request).await?;
+    let QueryBody { sql, params, lsn, journal } = body(app, request).await?;
     let place = place(app).await?;
     let select = Select { sql, params: json::params(params)? };
-    let (snapshot, position) = snapshot(app, document).await?;
+    let journal = journal.map(|text| parse_journal(&text)).transpose()?;
+    let ask = match (lsn, journal) {
+        (Some(lsn), journal) => Ask::At(journal, Lsn(lsn)),
+        (None, Some(_)) => return Err(Error::new(Code::BadArgument, "a journal is named with an lsn in it")),
+        (None, None) => Ask::Snapshot,
+    };
+    let (snapshot, position) = ask_snapshot(app, document, ask).await?;
     let now = u64::try_from(now().as_millis()).unwrap_or(u64::MAX);
     // Dropped with the request when its client goes away.
     let waiting = app.rooms.stop().child_token();
@@ -172,7 +182,7 @@ fn answer_with(app: &App, text: Vec<u8>) -> Result<Response, Error> {
 async fn download(app: &App, document: &str, headers: &HeaderMap) -> Result<Response, Error> {
     let document = admit(app, document, headers, Access::Read)?;
     let place = download_place(app)?;
-    let (snapshot, position) = snapshot(app, document).await?;
+    let (snapshot, position) = ask_snapshot(app, document, Ask::Snapshot).await?;
     let length = u64::from(snapshot.page_count()) * PAGE_SIZE as u64;
     let (parts, body) = parts();
     tokio::spawn(send_parts(snapshot, parts, app.rooms.limits().stall, place));
@@ -260,12 +270,7 @@ async fn body<T: DeserializeOwned>(app: &App, request: Request) -> Result<T, Err
         .map_err(|error| Error::new(Code::BadFrame, format!("the body is not understood: {error}")))
 }
 
-/// The document as it is; reading makes no document.
-async fn snapshot(app: &App, document: DocumentId) -> Result<(Snapshot, Position), Error> {
-    ask_snapshot(app, document, Ask::Snapshot).await
-}
-
-/// The answer to a question for a state of the document, if there is the document.
+/// The answer to a question for a state of the document, if there is the document: reading makes none.
 pub(crate) async fn ask_snapshot(
     app: &App,
     document: DocumentId,
@@ -281,6 +286,14 @@ pub(crate) async fn ask_snapshot(
             Err(Error::new(Code::Internal, "a question was answered by something else"))
         }
     }
+}
+
+/// A history's id, as it is written.
+pub(crate) fn parse_journal(text: &str) -> Result<JournalId, Error> {
+    let is_it = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let id = u128::from_str_radix(text, 16).ok().filter(|_| is_it);
+    let id = id.ok_or_else(|| Error::new(Code::BadArgument, "a journal is 32 hexadecimal digits"))?;
+    Ok(JournalId(id.to_be_bytes()))
 }
 
 fn place_of(position: &Position) -> Map<String, Json> {

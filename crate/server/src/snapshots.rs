@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use crate::app::App;
 use crate::auth::Access;
-use crate::back_end::{Parts, admit, ask_snapshot, download_place, parts, respond};
+use crate::back_end::{Parts, admit, ask_snapshot, download_place, parse_journal, parts, respond};
 use crate::byte_range::ByteRange;
 use crate::content_encoding::{ContentEncoding, Encoder};
 use crate::cors;
@@ -95,13 +95,8 @@ async fn serve(
 }
 
 fn parse(journal: &str, lsn: &str) -> Result<(JournalId, Lsn), Error> {
-    let bad = || Error::new(Code::BadArgument, "a snapshot is named by 32 hexadecimal digits and a number");
-    let lsn: u64 = lsn.parse().map_err(|_| bad())?;
-    if journal.len() != 32 || !journal.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(bad());
-    }
-    let id = u128::from_str_radix(journal, 16).map_err(|_| bad())?;
-    Ok((JournalId(id.to_be_bytes()), Lsn(lsn)))
+    let lsn = lsn.parse().map_err(|_| Error::new(Code::BadArgument, "an lsn is a number"))?;
+    Ok((parse_journal(journal)?, Lsn(lsn)))
 }
 
 /// Each encoding is a body of its own.

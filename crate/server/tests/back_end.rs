@@ -151,6 +151,40 @@ async fn a_download_is_the_document_at_one_position() {
     assert_eq!(bytes.len(), copy.page_count as usize * 4096);
 }
 
+#[tokio::test]
+async fn a_query_may_name_the_state_that_it_reads() {
+    let (server, _data) = running().await;
+    let at = async |lsn: u64, journal: Option<&str>| {
+        let mut body = json!({ "sql": "SELECT count(*) FROM note", "lsn": lsn });
+        if let Some(journal) = journal {
+            body["journal"] = journal.into();
+        }
+        post(server.address, "/documents/a/query", "", &body).await
+    };
+    let (_, one) = mutate(server.address, add_body(None, "one")).await;
+    let (lsn, journal) = (one["lsn"].as_u64().unwrap(), one["journal"].as_str().unwrap());
+    for journal in [None, Some(journal)] {
+        let (status, answer) = at(lsn, journal).await;
+        assert_eq!((status, &answer["rows"], &answer["lsn"]), (200, &json!([[1]]), &json!(lsn)));
+    }
+    let (status, early) = at(lsn + 1, Some(journal)).await;
+    assert_eq!((status, &early["code"]), (400, &json!("bad_argument")));
+    assert!(early["message"].as_str().unwrap().contains(&format!("the last is {lsn}")), "{early}");
+    mutate(server.address, add_body(None, "two")).await;
+    assert_eq!(at(lsn + 1, Some(journal)).await.1["rows"], json!([[2]]));
+    for (lsn, journal) in [(lsn, None), (lsn + 1, Some("00".repeat(16))), (lsn + 2, Some("00".repeat(16)))] {
+        let (status, answer) = at(lsn, journal.as_deref()).await;
+        assert_eq!((status, &answer["code"]), (410, &json!("gone")));
+    }
+    for body in [
+        json!({ "sql": "SELECT 1", "journal": journal }),
+        json!({ "sql": "SELECT 1", "lsn": 1, "journal": "x" }),
+    ] {
+        let (status, answer) = post(server.address, "/documents/a/query", "", &body).await;
+        assert_eq!((status, &answer["code"]), (400, &json!("bad_argument")));
+    }
+}
+
 /// Each of its steps takes long, so that it does not run out of them.
 const ENDLESS: &str = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n) \
     SELECT count(*) FROM n WHERE randomblob(100000) IS NULL";

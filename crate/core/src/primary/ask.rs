@@ -19,6 +19,9 @@ pub struct AskNo(pub u64);
 pub enum Ask {
     /// The document as it is.
     Snapshot,
+    /// The document at this Lsn of this history or, without one, of the one it has. Fails with `gone` if that is not kept
+    /// any more, with `bad_argument` if it has yet to come.
+    At(Option<JournalId>, Lsn),
     /// The document as it was, which fails with `gone` if that is not kept any more.
     Kept(JournalId, Lsn),
     /// To run a mutation of a client that the host vouches for. It has no secret: nobody else can be it.
@@ -121,6 +124,20 @@ impl Primary {
         for (no, ask) in fresh.drain(..) {
             let answer = match &ask {
                 Ask::Snapshot => Ok(Some(Answer::Snapshot(open.database.pages().snapshot()))),
+                Ask::At(journal, lsn) => {
+                    let end = open.tail.end();
+                    let journal = journal.unwrap_or(end.journal);
+                    match journal == end.journal && *lsn > end.lsn {
+                        true => {
+                            let what = format!("there is no Lsn {lsn} yet: the last is {}", end.lsn);
+                            Err(Error::new(Code::BadArgument, what))
+                        }
+                        false => {
+                            let kept = self.snapshots.get(open, (journal, *lsn), self.now);
+                            kept.map(|snapshot| Some(Answer::Snapshot(snapshot)))
+                        }
+                    }
+                }
                 Ask::Kept(journal, lsn) => {
                     let kept = self.snapshots.get(open, (*journal, *lsn), self.now);
                     kept.map(|snapshot| Some(Answer::Snapshot(snapshot)))
