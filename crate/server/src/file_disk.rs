@@ -68,9 +68,10 @@ impl FileDisk {
         logs().map_err(|error| failed("read the history", &error))
     }
 
-    /// Deletes the kept logs that no moment since `horizon` (in milliseconds since 1970) needs; gives how many.
-    pub fn age_out(&self, horizon: u64) -> Result<usize, Error> {
-        self.kept.age_out(horizon).map_err(|error| failed("delete what is too old", &error))
+    /// Deletes the kept logs that no moment of the last `reach` milliseconds before `now`, or before the newest commit in
+    /// them if that is earlier, needs; gives how many.
+    pub fn age_out(&self, now: u64, reach: u64) -> Result<usize, Error> {
+        self.kept.age_out(now, reach).map_err(|error| failed("delete what is too old", &error))
     }
 
     /// Carries the batch out, in order, up to the first operation that fails.

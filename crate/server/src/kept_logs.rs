@@ -63,10 +63,12 @@ impl KeptLogs {
         Ok(self.list()?.iter().any(|(kept, _)| kept.end >= start))
     }
 
-    /// Deletes what no moment since `horizon` (in milliseconds since 1970) needs, the oldest first; gives how many logs.
-    pub(crate) fn age_out(&self, horizon: u64) -> io::Result<usize> {
+    /// Deletes what no moment of the last `reach` milliseconds needs, the oldest first; gives how many logs. These end with
+    /// the newest commit that is kept, if `now` (in milliseconds since 1970) is later: a clock that is wrong deletes nothing.
+    pub(crate) fn age_out(&self, now: u64, reach: u64) -> io::Result<usize> {
         let (kept, paths): (Vec<_>, Vec<_>) = self.list()?.into_iter().unzip();
-        let count = outdated(&kept, horizon);
+        let newest = kept.iter().map(|log| log.time).max().unwrap_or(0);
+        let count = outdated(&kept, now.min(newest).saturating_sub(reach));
         for path in &paths[..count] {
             fs::remove_file(path)?;
         }
@@ -147,10 +149,24 @@ mod tests {
         let other = document.path().join("history/notes.txt");
         fs::write(&other, "mine").unwrap();
         // At 200 the last commit is that of the second log.
-        for (horizon, left) in [(0, 5), (150, 5), (200, 5), (201, 3), (400, 3), (401, 1), (u64::MAX, 1)] {
-            logs.age_out(horizon).unwrap();
-            assert_eq!(names(&logs), all[5 - left..], "since {horizon}");
+        for (now, left) in [(0, 5), (160, 5), (210, 5), (211, 3), (410, 3), (411, 1), (u64::MAX, 1)] {
+            logs.age_out(now, 10).unwrap();
+            assert_eq!(names(&logs), all[5 - left..], "since {now} - 10");
         }
         assert!(other.exists());
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_deletes_nothing() {
+        let document = tempfile::tempdir().unwrap();
+        let logs = KeptLogs::of(document.path());
+        let all = [kept(0, 9, 1000, true), kept(9, 12, 1003, true), kept(12, 20, 1006, true)];
+        for log in &all {
+            logs.add(b"log", log).unwrap();
+        }
+        for now in [0, 1007, 1_000_000, u64::MAX] {
+            assert_eq!(logs.age_out(now, 7).unwrap(), 0, "at {now}");
+        }
+        assert_eq!(names(&logs), all);
     }
 }

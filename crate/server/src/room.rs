@@ -278,7 +278,7 @@ impl Engine {
     fn age_out(&self) {
         let Some(reach) = self.rooms.limits().history else { return };
         let reach = u64::try_from(reach.as_millis()).unwrap_or(u64::MAX);
-        match self.disk.age_out(now().saturating_sub(reach)) {
+        match self.disk.age_out(now(), reach) {
             Ok(0) => {}
             Ok(logs) => tracing::info!(document = %self.document, logs, "aged out"),
             Err(error) => {
