@@ -239,10 +239,10 @@ async fn say_goodbye(sink: &mut SplitSink<WebSocket, Message>, end: End) -> Resu
         End::Stopping => (close_code::AWAY, "the server stops".to_owned()),
         End::Refused(Error { code: error_code, message }) => {
             let code = error_code.as_str().to_owned();
-            // Who may only read what is not there yet asks again and again.
+            // The message may quote what the client said. Who may only read what is not there yet asks again and again.
             match error_code {
-                Code::BadDocumentId => tracing::debug!(code, message, "a session is refused"),
-                _ => tracing::info!(code, message, "a session is refused"),
+                Code::BadDocumentId => tracing::debug!(code, "a session is refused"),
+                _ => tracing::info!(code, "a session is refused"),
             }
             let refused = ServerMessage::Refused { code: code.clone(), message };
             sink.send(Message::Binary(refused.to_bytes().into())).await?;

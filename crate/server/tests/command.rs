@@ -9,6 +9,7 @@ use std::io::Read;
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use jsonwebtoken::{EncodingKey, Header, encode};
 use offprint_protocol::{MutationSeq, Value};
 use support::program::{Program, offprint, write_definition};
 use support::{Copy, Ended, add, mutation, push};
@@ -49,6 +50,21 @@ async fn a_stop_signal_ends_it_with_0_and_a_word_to_the_clients() {
         program.child.stdout.take().unwrap().read_to_string(&mut rest).unwrap();
         assert_eq!(rest, "", "one line and no more");
     }
+}
+
+#[tokio::test]
+async fn the_log_says_that_a_token_is_refused_and_nothing_of_what_is_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (secret, key) = (b"a secret that is long enough: 32", dir.path().join("secret"));
+    std::fs::write(&key, secret).unwrap();
+    let program = Program::start_with(&dir, &["--auth", &format!("hs256={}", key.display())]);
+    let mut copy = Copy::new("a", 1);
+    let claims = serde_json::json!({ "exp": "claim-of-somebody", "offprint": [] });
+    copy.hello.token = encode(&Header::default(), &claims, &EncodingKey::from_secret(secret)).unwrap();
+    assert_eq!(copy.try_connect(program.address).await.err(), Some(Ended::Refused("unauthorized".into())));
+    let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+    assert!(log.contains("unauthorized"), "{log}");
+    assert!(!log.contains("claim-of-somebody"), "{log}");
 }
 
 #[tokio::test]
