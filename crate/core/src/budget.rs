@@ -62,9 +62,17 @@ impl Budget {
     /// So many instructions, within the time for each if that is limited.
     pub(crate) fn allow_in_time(&self, steps: u64) {
         self.allow(steps);
-        if let Some(TimeLimit { clock, most }) = self.time.get() {
-            self.end.store(nanos(clock().saturating_add(*most)), Ordering::Relaxed);
-        }
+        self.end.store(self.end(), Ordering::Relaxed);
+    }
+
+    /// When the time for one that begins now is over.
+    pub(crate) fn end(&self) -> u64 {
+        self.time.get().map_or(u64::MAX, |TimeLimit { clock, most }| nanos(clock().saturating_add(*most)))
+    }
+
+    /// Whether it is later than an [`end`](Self::end).
+    pub(crate) fn is_past(&self, end: u64) -> bool {
+        self.time.get().is_some_and(|limit| nanos((limit.clock)()) > end)
     }
 
     /// Takes so many instructions; whether that is more than there was, of them or of time.
@@ -76,9 +84,7 @@ impl Budget {
 
     fn is_late(&self) -> bool {
         let end = self.end.load(Ordering::Relaxed);
-        let is_past = |limit: &TimeLimit| nanos((limit.clock)()) > end;
-        end != u64::MAX
-            && (self.time.get().is_some_and(is_past) || self.end_early.get().is_some_and(|is_over| is_over()))
+        end != u64::MAX && (self.is_past(end) || self.end_early.get().is_some_and(|is_over| is_over()))
     }
 }
 

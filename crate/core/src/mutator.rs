@@ -163,7 +163,8 @@ impl Database {
         Ok(ran.into_iter().map(|ran| ran.result).collect())
     }
 
-    /// Like [`run_batch`](Self::run_batch), but stops behind the mutation with which `limit` is reached.
+    /// Like [`run_batch`](Self::run_batch), but stops behind the mutation with which `limit` is reached, or the time for one
+    /// is over: who waits for the others, or for the end, does not wait for as many times that.
     pub(crate) fn run_some(
         &mut self,
         mutators: &Mutators,
@@ -200,6 +201,7 @@ impl Database {
     ) -> Result<Vec<Ran>, Error> {
         let mut all = Vec::with_capacity(batch.len());
         let mut left = limit;
+        let end = if limit == u64::MAX { u64::MAX } else { self.writer.budget.end() };
         for (index, &(name, args)) in batch.iter().enumerate() {
             let ran = match failed.get(&index) {
                 Some((error, work)) => Ran { result: Err(error.clone()), work: *work },
@@ -218,7 +220,7 @@ impl Database {
             }
             left = left.saturating_sub(ran.work);
             all.push(ran);
-            if left == 0 || self.is_lost() {
+            if left == 0 || self.writer.budget.is_past(end) || self.is_lost() {
                 break;
             }
         }
@@ -281,7 +283,12 @@ fn run_statements(link: &Link, mutator: &Mutator, args: &[Argument]) -> Result<T
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
     use super::*;
+    use crate::budget::{Clock, TimeLimit};
     use crate::testing::{Document, args, definition, tables};
 
     const TODO: &str =
@@ -323,6 +330,20 @@ mod tests {
         let error = doc.run("add", &args([("id", text("a")), ("title", text(&long))])).unwrap_err();
         assert_eq!(error.code, Code::TooLarge);
         doc.run("add", &args([("id", text("a")), ("title", text(&long[1..]))])).unwrap();
+    }
+
+    #[test]
+    fn a_batch_ends_with_the_mutation_with_which_the_time_for_one_is_over() {
+        let mut doc = Document::new(TODO, &[("note", "INSERT INTO todo (id, title) VALUES (:id, '')")]);
+        let ticks = AtomicU64::new(0);
+        let clock: Clock = Arc::new(move || Duration::from_millis(ticks.fetch_add(1, Ordering::Relaxed)));
+        doc.db.limit_time(TimeLimit { clock, most: Duration::from_millis(20) });
+        let args: Vec<_> = (0..100).map(|id| args([("id", Value::Integer(id))])).collect();
+        let calls: Vec<Call<'_>> = args.iter().map(|args| ("note", &args[..])).collect();
+        let ran = doc.db.run_some(&doc.mutators, &calls, MUTATION_STEPS).unwrap();
+        assert!((1..50).contains(&ran.len()), "{}", ran.len());
+        assert!(ran.iter().all(|ran| ran.result.is_ok()));
+        assert_eq!(doc.number("SELECT count(*) FROM todo"), i64::try_from(ran.len()).unwrap());
     }
 
     #[test]
