@@ -27,6 +27,8 @@ pub struct Model {
     pub between: Vec<Rc<Image>>,
     /// What the log that an opening will replace says meanwhile, beside `history`; else the same.
     shadows: Vec<Rc<State>>,
+    /// What old logs said last, when the new ones came to count: a flush that lied brings one back.
+    outdated: Vec<Rc<State>>,
     /// The opening that is under way, and whether there is a log that it will replace.
     opening: Option<(Ticket, bool)>,
     /// Where `Ticket(0)` of this life is in the history.
@@ -58,6 +60,7 @@ impl Model {
             history: vec![nothing.clone()],
             between: Vec::new(),
             shadows: vec![nothing],
+            outdated: Vec::new(),
             opening: None,
             start: 0,
             floor: 0,
@@ -135,6 +138,7 @@ impl Model {
         if self.opening.is_some_and(|(opening, _)| opening <= ticket) {
             self.opening = None;
             let from = self.start + ticket.0 as usize;
+            self.outdated.push(self.shadows[from].clone());
             self.shadows[from..].clone_from_slice(&self.history[from..]);
         }
     }
@@ -192,6 +196,9 @@ impl Model {
         }
         let last = |states: &[Rc<State>]| states.iter().rposition(|known| **known == state);
         let Some(at) = last(&self.history).max(last(&self.shadows)) else {
+            if last(&self.outdated).is_some() {
+                return Verdict::Earlier;
+            }
             panic!(
                 "found {state:?}\nwhich was never true; from the durable one on: {:#?}",
                 &self.history[self.floor..]
