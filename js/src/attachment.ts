@@ -11,6 +11,7 @@ import { DiskLender } from "./disk-lender.ts";
 import { OffprintError } from "./error.ts";
 import { HubLink } from "./hub-link.ts";
 import { TabLock } from "./lock.ts";
+import { awaitsVerdict, endOfOpening } from "./opening.ts";
 import { isVisible, watchPage } from "./page-life.ts";
 import { Persistence } from "./persistence.ts";
 import { Requests } from "./requests.ts";
@@ -65,16 +66,6 @@ class Deferred {
     this.promise.catch(() => undefined);
   }
 }
-
-/** Whether a document that is not ready will be, whatever the reason that its storage tells. */
-const isOnTheWay = ({ kind, reason }: Status["storage"]) =>
-  reason?.code === "blocked" ||
-  reason?.code === "storage_cleared" ||
-  (kind !== "none" && reason?.code === "storage_unavailable");
-
-/** Whether the server has yet to say if it takes over the history that this device made by itself. */
-const awaitsVerdict = ({ local, connection, connectionProblem }: Status) =>
-  local && connectionProblem === null && connection !== "online";
 
 const within = (limit: number, promise: Promise<unknown>) =>
   Promise.race([promise, new Promise((resolve) => setTimeout(resolve, limit))]);
@@ -341,10 +332,9 @@ export class Attachment {
 
   #setStatus(status: Status): void {
     this.#status = status;
-    const { ready, storage } = status;
-    if (ready) this.#settleOpened(status);
-    // Held is not absent: a document that somebody else holds is waited for.
-    else if (storage.reason && !isOnTheWay(storage)) this.#opened.reject(OffprintError.from(storage.reason));
+    const problem = endOfOpening(status);
+    if (status.ready) this.#settleOpened(status);
+    else if (problem) this.#opened.reject(OffprintError.from(problem));
     for (const listener of [...this.#listeners]) attempt(() => listener(status));
   }
 }

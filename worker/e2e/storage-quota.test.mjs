@@ -3,50 +3,11 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { until, within } from "../../demo/e2e/lib/poll.mjs";
 import { browserName } from "../../demo/e2e/lib/profile.mjs";
-import { add, evaluate, notes, open } from "./lib/notes.mjs";
+import { filler } from "./lib/filler.mjs";
+import { add, close, evaluate, notes, open } from "./lib/notes.mjs";
 import { Tabs } from "./lib/tabs.mjs";
 
 const QUOTA = 24 << 20;
-
-/** Takes all room that is left, in a file of the private file system; or gives it back. */
-const filler = (page, take) =>
-  within(
-    60,
-    "the filler is done",
-    page.evaluate(
-      (take) =>
-        new Promise((resolve, reject) => {
-          const fill = async (take) => {
-            const root = await navigator.storage.getDirectory();
-            if (!take) return root.removeEntry("filler");
-            const file = await root.getFileHandle("filler", { create: true });
-            const handle = await file.createSyncAccessHandle();
-            let at = 0;
-            for (let step = 1 << 20; step >= 4096; ) {
-              let count = 0;
-              try {
-                count = handle.write(new Uint8Array(step), { at });
-              } catch {
-                // Full, as some browsers say it.
-              }
-              if (count === step) at += step;
-              else step /= 2;
-            }
-            handle.flush();
-            handle.close();
-            return at;
-          };
-          const text = `const fill = ${fill}; fill(${take}).then((at) => postMessage({ at }), (error) => postMessage({ error: String(error) }));`;
-          const worker = new Worker(URL.createObjectURL(new Blob([text], { type: "text/javascript" })));
-          worker.onmessage = ({ data }) => {
-            worker.terminate();
-            if (data.error) reject(new Error(data.error));
-            else resolve(data.at);
-          };
-        }),
-      take,
-    ),
-  );
 
 describe(`storage that is full, in ${browserName}`, () => {
   let tabs;
@@ -125,6 +86,40 @@ describe(`storage that is full, in ${browserName}`, () => {
     page = await tabs.tab();
     assert.equal(await open(page, id), "open");
     assert.deepEqual(await notes(page), [...again, "after"]);
+    assert.deepEqual(await evaluate(page, () => window.errors), []);
+    await tabs.closeTabs();
+  });
+
+  test("storage: a document opens without room though its replay takes long, and tells of it", async () => {
+    const id = tabs.fresh();
+    const page = await tabs.tab();
+    await limit(page);
+    // A server that does not answer: what is written stays pending.
+    const server = "ws://127.0.0.1:9";
+    assert.equal(await open(page, id, { server }), "open");
+    const count = 12_000;
+    await within(
+      60,
+      "many mutations are durable",
+      page.evaluate(async (count) => {
+        const notes = Array.from({ length: count }, (_, n) => ({ id: `note-${n}`, tab: "x".repeat(60) }));
+        await Promise.all(notes.map((note) => window.doc.mutate.add(note).durable));
+      }, count),
+    );
+    await close(page);
+    assert.ok((await filler(page, true)) > 1 << 20);
+    assert.equal(await open(page, id, { server }), "open");
+    assert.equal((await notes(page)).length, count);
+    const { shortage, reason } = await evaluate(page, () => window.doc.status.storage);
+    assert.ok(shortage);
+    assert.equal(reason?.code, "quota");
+    assert.ok(
+      await evaluate(page, () => window.statuses.some(({ ready, storage }) => !ready && storage.shortage)),
+    );
+    await filler(page, false);
+    await until("there is room again", () =>
+      evaluate(page, () => window.doc.status.storage.shortage === null),
+    );
     assert.deepEqual(await evaluate(page, () => window.errors), []);
     await tabs.closeTabs();
   });

@@ -183,7 +183,9 @@ export class DiskLink {
     } catch (error) {
       if (this.#disk !== disk) return;
       this.#drop();
-      this.#handlers.failed(error instanceof Failure ? error.problem : problem("disk", messageOf(error)));
+      this.#handlers.failed(
+        error instanceof Failure ? error.problem : problem("storage_unavailable", messageOf(error)),
+      );
       return;
     }
     if (this.#disk !== disk) return;

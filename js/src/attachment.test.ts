@@ -1,0 +1,172 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import type { Status } from "../../worker/src/rpc.generated.ts";
+import type { HubMessage, TabMessage } from "../../worker/src/rpc.ts";
+import { Attachment } from "./attachment.ts";
+import { OffprintError } from "./error.ts";
+
+/** What a page gives to a tab, as far as an attachment needs it; Web Locks are those of hubs. */
+const page = new Map<string, () => void>();
+const locks = {
+  request: async (name: string, ...rest: unknown[]) => {
+    const hold = rest.at(-1) as () => unknown;
+    if (name.startsWith("offprint|tab|")) await hold();
+    else page.set(name, () => hold());
+  },
+};
+const frame = { hidden: false, contentWindow: undefined, remove: () => undefined };
+const target = Object.assign(new EventTarget(), {
+  visibilityState: "visible",
+  createElement: () => frame,
+  documentElement: { append: () => undefined },
+});
+for (const [name, value] of Object.entries({
+  navigator: { locks, storage: {} },
+  document: target,
+  window: target,
+})) {
+  Object.defineProperty(globalThis, name, { value, configurable: true });
+}
+
+const IDLE: Status = {
+  ready: false,
+  lsn: 0,
+  local: false,
+  pending: 0,
+  progress: null,
+  download: null,
+  connection: "none",
+  connectionProblem: null,
+  storage: { kind: "opfs", durable: true, reason: null, persisted: null, shortage: null },
+  rejections: [],
+};
+const READY = { ...IDLE, ready: true };
+const REPLAYING = { ...IDLE, progress: { done: 1, total: 3 } };
+
+type StorageChange = Omit<Partial<Status["storage"]>, "reason"> & { code: string };
+
+const stored = (status: Status, { code, ...change }: StorageChange): Status => ({
+  ...status,
+  storage: { ...status.storage, ...change, reason: { code, message: `it is ${code}` } },
+});
+
+/** A hub that says what it is told to. */
+class Hub {
+  static #last = 0;
+  readonly #lock = `hub-${++Hub.#last}`;
+  readonly asked: TabMessage[] = [];
+  readonly port = {
+    onmessage: (_: { data: HubMessage[] }) => undefined,
+    postMessage: (messages: TabMessage[]) => this.asked.push(...messages),
+    close: () => undefined,
+  };
+  addEventListener = () => undefined;
+
+  says(message: HubMessage): void {
+    this.port.onmessage({ data: [message] });
+  }
+
+  here(): void {
+    this.says({ here: { lock: this.#lock } });
+  }
+
+  die(): void {
+    page.get(this.#lock)?.();
+  }
+}
+
+/** What a promise has come to. */
+async function stateOf(promise: Promise<void>): Promise<string> {
+  let state = "waiting";
+  promise.then(
+    () => {
+      state = "open";
+    },
+    (error: { code: string }) => {
+      state = error.code;
+    },
+  );
+  await settled();
+  return state;
+}
+
+async function settled(): Promise<void> {
+  for (let turn = 0; turn < 20; turn += 1) await null;
+}
+
+async function attach(context: TestContext, server: string | null = null) {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const hubs: Hub[] = [];
+  const attachment = new Attachment({
+    definition: { name: "notes", migrations: [], mutators: {} },
+    document: "a",
+    server,
+    auth: undefined,
+    workers: {
+      hub: () => {
+        const hub = new Hub();
+        hubs.push(hub);
+        return hub as unknown as SharedWorker;
+      },
+      disk: () => assert.fail("no disk is needed"),
+    },
+    wasmUrl: null,
+    memory: false,
+    persist: false,
+    takeServers: false,
+  });
+  context.after(() => attachment.abandon(new OffprintError("closed", "the test is over")));
+  await attachment.start();
+  await settled();
+  const hub = hubs[0] as Hub;
+  hub.here();
+  return { attachment, hub, hubs, tick: (time: number) => context.mock.timers.tick(time) };
+}
+
+for (const [what, status] of [
+  ["no room for what is being replayed", stored(REPLAYING, { code: "quota", shortage: "readOnly" })],
+  ["no room for a moment", stored(IDLE, { code: "quota" })],
+  [
+    "no room, while the disk is handed over",
+    stored(IDLE, { code: "quota", kind: "none", shortage: "readOnly" }),
+  ],
+  ["damage", stored(REPLAYING, { code: "corrupt" })],
+  ["a disk that failed", stored(IDLE, { code: "disk" })],
+  ["files that were taken away", stored(IDLE, { code: "disk", kind: "none" })],
+  ["no better kind of disk", stored(IDLE, { code: "storage_unavailable", kind: "indexedDb" })],
+  ["somebody who has the files", stored(IDLE, { code: "blocked", kind: "none" })],
+  ["cleared data", stored(IDLE, { code: "storage_cleared", kind: "none" })],
+  ["no disk any more for what was read", stored(REPLAYING, { code: "storage_unavailable", kind: "none" })],
+] as const) {
+  test(`an opening waits for a document that will be ready, and its status tells of ${what}`, async (context) => {
+    const { attachment, hub } = await attach(context);
+    hub.says({ status });
+    assert.equal(await stateOf(attachment.opened), "waiting");
+    assert.deepEqual(attachment.status.storage, status.storage);
+    hub.says({ status: { ...status, ready: true, progress: null } });
+    assert.equal(await stateOf(attachment.opened), "open");
+    assert.equal(attachment.status.storage.reason?.code, status.storage.reason?.code);
+  });
+}
+
+for (const [what, status] of [
+  ["no room for its files", stored(IDLE, { code: "quota", kind: "none" })],
+  ["no disk", stored(IDLE, { code: "storage_unavailable", kind: "none" })],
+  ["files that cannot be read", stored(IDLE, { code: "corrupt" })],
+  ["files of a newer version", stored(IDLE, { code: "superseded" })],
+  ["a script that does not load", stored(IDLE, { code: "not_loaded", kind: "none" })],
+] as const) {
+  test(`an opening ends with ${what}`, async (context) => {
+    const { attachment, hub } = await attach(context);
+    hub.says({ status });
+    assert.equal(await stateOf(attachment.opened), status.storage.reason?.code);
+  });
+}
+
+test("a document that was open is not ended by what is said of its storage", async (context) => {
+  const { attachment, hub } = await attach(context);
+  hub.says({ status: READY });
+  hub.says({ status: stored(IDLE, { code: "storage_unavailable", kind: "none" }) });
+  assert.equal(await stateOf(attachment.opened), "open");
+  assert.equal(attachment.closed, undefined);
+});
