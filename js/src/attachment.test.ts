@@ -170,3 +170,26 @@ test("a document that was open is not ended by what is said of its storage", asy
   assert.equal(await stateOf(attachment.opened), "open");
   assert.equal(attachment.closed, undefined);
 });
+
+test("a history of the device's own waits for the server's verdict on it", async (context) => {
+  const { attachment, hub } = await attach(context, "ws://server");
+  const local = { ...READY, local: true };
+  for (const connection of ["none", "connecting"] as const) {
+    hub.says({ status: { ...local, connection } });
+    assert.equal(await stateOf(attachment.opened), "waiting");
+  }
+  hub.says({ status: { ...local, local: false, connection: "online" } });
+  assert.equal(await stateOf(attachment.opened), "open");
+});
+
+for (const [what, change] of [
+  ["the device has no room", { code: "quota", shortage: "reorganising" }],
+  ["the disk fails", { code: "disk" }],
+] as const) {
+  test(`a history of the device's own opens as it is while the server cannot be asked, as ${what}`, async (context) => {
+    const { attachment, hub } = await attach(context, "ws://server");
+    hub.says({ status: stored({ ...READY, local: true }, change) });
+    assert.equal(await stateOf(attachment.opened), "open");
+    assert.deepEqual([attachment.status.local, attachment.status.storage.reason?.code], [true, change.code]);
+  });
+}

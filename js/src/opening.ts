@@ -20,6 +20,13 @@ export function endOfOpening({ ready, progress, storage }: Status): Problem | nu
   }
 }
 
-/** Whether the server has yet to say if it takes over the history that this device made by itself. */
-export const awaitsVerdict = ({ local, connection, connectionProblem }: Status): boolean =>
-  local && connectionProblem === null && connection !== "online";
+/**
+ * Whether the server has yet to say if it takes over the history that this device made by itself. It is asked once that
+ * history is on the device, which may be never while the device takes nothing.
+ */
+export const awaitsVerdict = ({ local, connection, connectionProblem, storage }: Status): boolean =>
+  local &&
+  connectionProblem === null &&
+  connection !== "online" &&
+  storage.shortage === null &&
+  storage.reason?.code !== "disk";

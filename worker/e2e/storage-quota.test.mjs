@@ -123,4 +123,37 @@ describe(`storage that is full, in ${browserName}`, () => {
     assert.deepEqual(await evaluate(page, () => window.errors), []);
     await tabs.closeTabs();
   });
+
+  test("storage: a document of the device's own opens with a server though there is no room to ask it", async () => {
+    const [id, own] = [tabs.fresh(), tabs.fresh()];
+    const page = await tabs.tab();
+    await limit(page);
+    assert.equal(await open(page, id), "open");
+    await evaluate(
+      page,
+      async (id) => {
+        // A document from a file has a history at once.
+        const { blob } = await window.doc.export();
+        await window.doc.close();
+        window.doc = await window.offprint.open(window.offprint.definition, id, { import: await blob() });
+        // What is random takes as much room in the next log.
+        const text = () =>
+          Array.from({ length: 10_000 }, () => Math.random().toString(36).slice(2, 12)).join("");
+        for (const id of "abcdefghijklmnop") await window.doc.mutate.add({ id, tab: text() }).durable;
+      },
+      own,
+    );
+    await close(page);
+    await filler(page, true);
+    assert.equal(await open(page, own, { server: "ws://127.0.0.1:9" }), "open");
+    const { local, storage } = await evaluate(page, () => window.doc.status);
+    assert.deepEqual([local, storage.reason?.code], [true, "quota"]);
+    assert.equal((await notes(page)).length, 16);
+    await filler(page, false);
+    await until("the server is asked", () =>
+      evaluate(page, () => window.doc.status.connectionProblem?.code === "unreachable"),
+    );
+    assert.deepEqual(await evaluate(page, () => window.errors), []);
+    await tabs.closeTabs();
+  });
 });
