@@ -56,4 +56,23 @@ describe(`storage that is listed, in ${browserName}`, () => {
     assert.deepEqual(await evaluate(page, () => window.errors), []);
     await tabs.closeTabs();
   });
+
+  test("storage: what was noted to be pending stays so while the document is opened again", async () => {
+    const id = tabs.fresh();
+    const page = await tabs.tab("noted");
+    await evaluate(page, () => {
+      window.noted = [];
+      new BroadcastChannel("noted").onmessage = ({ data }) => window.noted.push(data);
+    });
+    const pending = async () => (await list(page)).find((document) => document.id === id)?.pending;
+    for (const note of ["one", "two"]) {
+      assert.equal(await open(page, id, { server: "ws://127.0.0.1:9" }), "open");
+      await add(page, note);
+      await close(page);
+    }
+    assert.equal(await pending(), 2);
+    const noted = await evaluate(page, () => window.noted);
+    assert.deepEqual([...new Set(noted.slice(noted.indexOf(1)))], [1, 2]);
+    await tabs.closeTabs();
+  });
 });

@@ -53,7 +53,8 @@ export class DiskLadder {
   /** Whether they were gone once. */
   #cleared = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #pending = 0;
+  /** As the core told; until then what is noted stays. */
+  #pending: number | undefined;
   #noteTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #life = new AbortController();
 
@@ -190,7 +191,13 @@ export class DiskLadder {
     const definition = this.#definition;
     try {
       const registry = await this.#open();
-      await registry.put(this.#document, { kind, removing: false, definition, pending: 0, used: Date.now() });
+      await registry.put(this.#document, {
+        kind,
+        removing: false,
+        definition,
+        pending: this.#pending ?? null,
+        used: Date.now(),
+      });
     } catch (error) {
       const what = `the document could not be noted in IndexedDB: ${messageOf(error)}`;
       throw new Failure(isQuota(error) ? "quota" : "storage_unavailable", what);
@@ -202,7 +209,8 @@ export class DiskLadder {
   #note(): void {
     clearTimeout(this.#noteTimer);
     this.#noteTimer = undefined;
-    const change = { definition: this.#definition, pending: this.#pending, used: Date.now() };
+    const pending = this.#pending === undefined ? {} : { pending: this.#pending };
+    const change = { definition: this.#definition, ...pending, used: Date.now() };
     this.#registry?.then((registry) => registry.note(this.#document, change)).catch(() => this.check());
   }
 

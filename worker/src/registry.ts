@@ -11,8 +11,8 @@ export type Entry = {
   /** Whether the files are being removed, which has to be finished before the document is opened again. */
   removing: boolean;
   definition: string | null;
-  /** Mutations that the server did not have when this was noted. */
-  pending: number;
+  /** Mutations that the server did not have when this was noted; null while nobody has counted them. */
+  pending: number | null;
   /** Milliseconds since 1970. */
   used: number;
 };

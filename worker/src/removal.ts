@@ -56,7 +56,7 @@ async function removeUnused(
       const files = await open(kind, document, signal);
       try {
         await check(files);
-        const unknown = { definition: null, pending: 0, used: Date.now() };
+        const unknown = { definition: null, pending: null, used: Date.now() };
         await registry.put(document, { ...unknown, ...entry, kind, removing: true });
         // While nobody else can have them.
         await files.run(EMPTY);

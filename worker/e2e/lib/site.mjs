@@ -59,6 +59,14 @@ IDBFactory.prototype.deleteDatabase = () => ({});\n`;
 const FAIL = `FileSystemSyncAccessHandle.prototype.truncate = () => { throw new Error("cut"); };
 IDBObjectStore.prototype.delete = () => { throw new Error("cut"); };\n`;
 
+// Tells on a channel of that name what is noted of documents.
+const NOTED = `const put = IDBObjectStore.prototype.put;
+const noted = new BroadcastChannel("noted");
+IDBObjectStore.prototype.put = function (value, key) {
+  if (value?.kind) noted.postMessage(value.pending);
+  return put.call(this, value, key);
+};\n`;
+
 const PRELUDES = {
   "cut/disk.js": CUT,
   "fail/disk.js": FAIL,
@@ -66,6 +74,7 @@ const PRELUDES = {
   "nowhere/disk.js": ABSENT,
   "nowhere/hub.js": NO_INDEXED_DB,
   "blind/hub.js": NO_INDEXED_DB,
+  "noted/hub.js": NOTED,
   "trap/hub.js": TRAP,
 };
 
@@ -133,7 +142,7 @@ async function reactApp() {
 /**
  * Serves dist/ without a bundler on a free port of the loopback, under several folders: `a` and `b` are two deploys
  * of the same files, `absent` has no private file system, `blind` no IndexedDB, `nowhere` neither, `trap` a core that
- * traps, `cut` and `fail` removals that do not end,
+ * traps, `cut` and `fail` removals that do not end, `noted` tells what a hub notes,
  * `report` in each of them takes what a page wants to be known outside, `clear` in each of them has the browser clear the site's data;
  * `no-disk`, `no-hub` and `no-wasm` lack a file, `react` is a React app.
  */
