@@ -16,11 +16,11 @@ describe(`storage that is full, in ${browserName}`, () => {
   });
   after(() => tabs?.end());
 
-  async function limit(page) {
+  async function limit(page, quotaSize = QUOTA) {
     if (browserName !== "chromium") return;
     const session = await page.createCDPSession();
     const { origin } = new URL(tabs.served.url("a"));
-    await session.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: QUOTA });
+    await session.send("Storage.overrideQuotaForOrigin", { origin, quotaSize });
   }
 
   test("storage: without room mutations fail with quota and leave nothing, the rest goes on, and so do they once there is room", async () => {
@@ -154,6 +154,72 @@ describe(`storage that is full, in ${browserName}`, () => {
       evaluate(page, () => window.doc.status.connectionProblem?.code === "unreachable"),
     );
     assert.deepEqual(await evaluate(page, () => window.errors), []);
+    await tabs.closeTabs();
+  });
+
+  test("storage: without room for IndexedDB mutations fail with quota, what was durable stays, and it goes on by itself", async () => {
+    const [id, other] = [tabs.fresh(), tabs.fresh()];
+    const [page, late] = [await tabs.tab("absent"), await tabs.tab("absent")];
+    await limit(page);
+    assert.equal(await open(late, other), "open");
+    await add(late, "kept");
+    await close(late);
+    assert.equal(await open(page, id), "open");
+    assert.equal(await evaluate(page, () => window.doc.status.storage.kind), "indexedDb");
+    await add(page, "before");
+    await filler(page, true);
+    const { durable, waiting, failed, code } = await within(
+      90,
+      "the device is full",
+      page.evaluate(async () => {
+        const [durable, waiting] = [[], new Set()];
+        // What does not compress.
+        const text = () =>
+          Array.from({ length: 10_000 }, () => Math.random().toString(36).slice(2, 12)).join("");
+        for (let n = 0; ; n += 1) {
+          const id = `note-${n}`;
+          const write = window.doc.mutate.add({ id, tab: text() });
+          write.durable.then(
+            () => waiting.delete(id) && durable.push(id),
+            () => undefined,
+          );
+          try {
+            await write.applied;
+            waiting.add(id);
+            await new Promise((resolve) => setTimeout(resolve, 20));
+          } catch ({ code }) {
+            return { durable, waiting: [...waiting], failed: id, code };
+          }
+        }
+      }),
+    );
+    assert.equal(code, "quota");
+    assert.ok(waiting.length > 0);
+    const all = ["before", ...durable, ...waiting];
+    assert.deepEqual(await notes(page), all);
+    assert.equal(all.includes(failed), false);
+    const { shortage, reason } = await evaluate(page, () => window.doc.status.storage);
+    assert.deepEqual([shortage, reason?.code], ["readOnly", "quota"]);
+    assert.equal(await open(late, other), "open");
+    assert.deepEqual(await notes(late), ["kept"]);
+    const lack = (page) => evaluate(page, () => window.doc.status.storage.shortage);
+
+    await filler(page, false);
+    // Chromium notices late how much IndexedDB takes: by then that is more than the quota.
+    await limit(page, 8 * QUOTA);
+    for (const each of [page, late]) {
+      await until("there is room again", async () => (await lack(each)) === null, { seconds: 60 });
+      await add(each, "after");
+      assert.equal(await evaluate(each, () => window.doc.status.storage.reason?.code), "storage_unavailable");
+      assert.deepEqual(await evaluate(each, () => window.errors), []);
+    }
+    await tabs.closeTabs();
+    const again = await tabs.tab("absent");
+    assert.equal(await open(again, id), "open");
+    // What waited has come to the device by itself.
+    assert.deepEqual(await notes(again), [...all, "after"]);
+    assert.equal(await open(again, other), "open");
+    assert.deepEqual(await notes(again), ["kept", "after"]);
     await tabs.closeTabs();
   });
 });

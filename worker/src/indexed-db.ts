@@ -1,3 +1,5 @@
+import { isQuota } from "./problem.ts";
+
 /** The result of a request. */
 export function resultOf<T>(request: IDBRequest<T>): Promise<T> {
   return new Promise((resolve, reject) => {
@@ -10,9 +12,20 @@ export function resultOf<T>(request: IDBRequest<T>): Promise<T> {
 export function committed(transaction: IDBTransaction): Promise<void> {
   return new Promise((resolve, reject) => {
     transaction.oncomplete = () => resolve();
-    transaction.onabort = () =>
+    transaction.onabort = () => {
+      if (isQuota(transaction.error)) passCleanup(transaction);
       reject(transaction.error ?? new DOMException("the transaction was aborted", "AbortError"));
+    };
   });
+}
+
+/** After one that found no room, Firefox lets a connection's next transaction delete and nothing else. */
+function passCleanup({ db, objectStoreNames }: IDBTransaction): void {
+  try {
+    db.transaction(objectStoreNames, "readwrite").abort();
+  } catch {
+    // The connection is closed: the next one is not restricted.
+  }
 }
 
 type DataLoss = { dataLoss: string; dataLossMessage: string };
