@@ -60,7 +60,11 @@ class Hub {
     postMessage: (messages: TabMessage[]) => this.asked.push(...messages),
     close: () => undefined,
   };
-  addEventListener = () => undefined;
+  #fail: () => void = () => undefined;
+
+  addEventListener(_: "error", fail: () => void): void {
+    this.#fail = fail;
+  }
 
   says(message: HubMessage): void {
     this.port.onmessage({ data: [message] });
@@ -68,6 +72,11 @@ class Hub {
 
   here(): void {
     this.says({ here: { lock: this.#lock } });
+  }
+
+  /** Reports an error, which Firefox shows to the tabs. */
+  report(): void {
+    this.#fail();
   }
 
   die(): void {
@@ -193,3 +202,47 @@ for (const [what, change] of [
     assert.deepEqual([attachment.status.local, attachment.status.storage.reason?.code], [true, change.code]);
   });
 }
+
+const TRAP = { code: "internal", message: "unreachable" };
+
+/** Lets one hub after the other come and die, telling why if it can. */
+async function die(hubs: Hub[], times: number, tick: (time: number) => void, trapped?: typeof TRAP) {
+  for (let time = 0; time < times; time += 1) {
+    const hub = hubs.at(-1) as Hub;
+    hub.here();
+    if (trapped) {
+      hub.report();
+      hub.says({ trapped });
+    }
+    const called = hubs.length;
+    hub.die();
+    await settled();
+    for (let waited = 0; hubs.length === called && waited < 15_000; waited += 50) tick(50);
+  }
+}
+
+for (const trapped of [TRAP, undefined]) {
+  test(`an opening ends after several hubs in a row that died${trapped ? " and told why" : ""}`, async (context) => {
+    const { attachment, hubs, tick } = await attach(context);
+    await die(hubs, 4, tick, trapped);
+    assert.equal(await stateOf(attachment.opened), "waiting");
+    await die(hubs, 1, tick, trapped);
+    assert.equal(await stateOf(attachment.opened), "internal");
+    if (trapped) assert.match(attachment.closed?.message ?? "", /unreachable/);
+    assert.equal(hubs.length, 5);
+  });
+}
+
+test("a document that was open goes on calling hubs, and tells of it", async (context) => {
+  const { attachment, hub, hubs, tick } = await attach(context);
+  hub.says({ status: READY });
+  await die(hubs, 1, tick, TRAP);
+  assert.deepEqual(attachment.status, READY);
+  await die(hubs, 7, tick, TRAP);
+  assert.equal(attachment.closed, undefined);
+  assert.equal(hubs.length, 9);
+  assert.equal(attachment.status.storage.reason?.code, "internal");
+  hubs.at(-1)?.here();
+  hubs.at(-1)?.says({ status: READY });
+  assert.deepEqual(attachment.status, READY);
+});

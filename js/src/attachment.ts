@@ -5,11 +5,11 @@ import type {
   Select as RpcSelect,
   Status,
 } from "../../worker/src/rpc.generated.ts";
-import type { Hello, HubMessage, TabMessage } from "../../worker/src/rpc.ts";
+import type { Hello, TabMessage } from "../../worker/src/rpc.ts";
 import { RPC } from "../../worker/src/rpc-version.ts";
 import { DiskLender } from "./disk-lender.ts";
 import { OffprintError } from "./error.ts";
-import { HubLink } from "./hub-link.ts";
+import { type DocumentMessage, type HubDeath, HubLink } from "./hub-link.ts";
 import { TabLock } from "./lock.ts";
 import { awaitsVerdict, endOfOpening } from "./opening.ts";
 import { isVisible, watchPage } from "./page-life.ts";
@@ -23,6 +23,8 @@ import { type Write, WriteStages } from "./write.ts";
 
 /** How long closing waits for what was written to reach the device, and for the hub's goodbye. */
 const GOODBYE = 2_000;
+/** After so many hubs in a row that died an opening is given up. */
+const DEATHS = 5;
 
 export type AttachmentSettings = {
   definition: Definition;
@@ -55,12 +57,18 @@ function randomTabId(): string {
 }
 
 class Deferred {
+  isSettled = false;
   resolve: () => void = () => undefined;
   reject: (error: OffprintError) => void = () => undefined;
   readonly promise = new Promise<void>((resolve, reject) => {
-    this.resolve = resolve;
-    this.reject = reject;
+    this.resolve = () => this.#settle(resolve);
+    this.reject = (error) => this.#settle(() => reject(error));
   });
+
+  #settle(settle: () => void): void {
+    this.isSettled = true;
+    settle();
+  }
 
   constructor() {
     this.promise.catch(() => undefined);
@@ -85,6 +93,8 @@ export class Attachment {
   readonly #opened = new Deferred();
   #status = NOT_YET;
   #awake = true;
+  /** How often the core has trapped while the document was being opened. */
+  #traps = 0;
   #takesServers = false;
   #closed: OffprintError | undefined;
   #closing: Promise<void> | undefined;
@@ -99,7 +109,7 @@ export class Attachment {
       take: (message) => this.#take(message),
       locks: () => this.#lock.manager,
       renew: () => this.#lock.renew(),
-      gone: () => this.#hubGone(),
+      gone: (death) => this.#hubGone(death),
       failed: (error) => this.#fail(error),
     });
     const post = (message: TabMessage, transfer?: Transferable[]) => this.#link.post(message, transfer);
@@ -271,14 +281,14 @@ export class Attachment {
       .catch((error: OffprintError) => this.#subscriptions.fail(subscription, error));
   }
 
-  #take(message: HubMessage): void {
+  #take(message: DocumentMessage): void {
     if (message === "gone") this.#farewell?.();
     else if (message === "endDisk") this.#lender.stop();
     else if ("refused" in message) this.#fail(OffprintError.from(message.refused));
     else if ("lend" in message) this.#lender.lend(message.lend.loan);
     else if ("askToken" in message) this.#giveToken(message.askToken.ask);
     else if ("status" in message) this.#setStatus(message.status);
-    else if (!("here" in message)) {
+    else {
       if ("durable" in message) this.#persistence.kept();
       this.#requests.take(message) || this.#subscriptions.take(message);
     }
@@ -314,8 +324,19 @@ export class Attachment {
     else if (slept) this.#link.post({ awake: true });
   }
 
-  #hubGone(): void {
+  #hubGone({ inRow, why }: HubDeath): void {
     this.#lender.stop();
+    if (why && !this.#opened.isSettled) this.#traps += 1;
+    // What takes long to trap is not young.
+    const deaths = Math.max(inRow, this.#traps);
+    const message = `Offprint's worker has died ${deaths} times in a row: ${why?.message ?? "it did not say of what"}`;
+    if (!this.#opened.isSettled) {
+      if (deaths >= DEATHS) this.#fail(new OffprintError("internal", message));
+    } else if (inRow > 1) {
+      const reason = { code: "internal", message };
+      const storage = { ...this.#status.storage, kind: "none", durable: false, reason } as const;
+      this.#setStatus({ ...this.#status, storage });
+    }
   }
 
   #settleOpened(status: Status): void {

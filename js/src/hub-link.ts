@@ -1,3 +1,4 @@
+import type { Problem } from "../../worker/src/rpc.generated.ts";
 import type { Hello, HubMessage, TabMessage } from "../../worker/src/rpc.ts";
 import { OffprintError } from "./error.ts";
 import { whenFree } from "./lock.ts";
@@ -13,19 +14,31 @@ const LOADING = 10_000;
 /** A hub that lives shorter than this died of something that may come again. */
 const SHORT_LIFE = 5_000;
 const LONGEST_PAUSE = 10_000;
+/** How long a hub that trapped takes to end: in Firefox, who calls it before has a dead one for ever. */
+const ENDING = 500;
+
+/** What a hub says of the document, and not of itself. */
+export type DocumentMessage = Exclude<HubMessage, { here: unknown } | { trapped: unknown }>;
+
+export type HubDeath = {
+  /** How many hubs in a row have died young, this one included. */
+  inRow: number;
+  /** What the core threw, if it was that. */
+  why: Problem | undefined;
+};
 
 export type HubLinkHandlers = {
   /** What to introduce this tab with. */
   hello: () => Hello;
   /** Posts what a hub that knows nothing of this tab has to be told. */
   retell: () => void;
-  take: (message: HubMessage) => void;
+  take: (message: DocumentMessage) => void;
   /** Where the hub's lock is looked for. */
   locks: () => LockManager;
   /** A hub died as soon as it was there: perhaps it does not see this tab's lock, nor this tab its. */
   renew: () => Promise<void>;
   /** The hub is gone; another is being called. */
-  gone: () => void;
+  gone: (death: HubDeath) => void;
   /** No hub can be had. */
   failed: (error: OffprintError) => void;
 };
@@ -45,6 +58,7 @@ export class HubLink {
   #everHere = false;
   #hereSince: number | undefined;
   #shortLives = 0;
+  #trapped: Problem | undefined;
   #patience = PATIENCE.first;
   #closed = false;
 
@@ -66,12 +80,18 @@ export class HubLink {
       this.#fail(error instanceof Error ? error.message : String(error));
       return;
     }
-    worker.addEventListener("error", () => this.#notLoaded(), { signal: connection.signal });
+    this.#hereSince = undefined;
+    const failed = () => {
+      // Firefox tells the errors of a running hub, too; whether that lives is told by its lock.
+      if (this.#hereSince === undefined) this.#notLoaded();
+    };
+    worker.addEventListener("error", failed, { signal: connection.signal });
     const { port } = worker;
     port.onmessage = ({ data }: MessageEvent<HubMessage[]>) => {
       for (const message of data) {
         if (connection.signal.aborted) return;
         if (typeof message === "object" && "here" in message) this.#here(message.here.lock, connection);
+        else if (typeof message === "object" && "trapped" in message) this.#trapped = message.trapped;
         else this.#handlers.take(message);
       }
     };
@@ -129,9 +149,13 @@ export class HubLink {
   #died(): void {
     const lived = performance.now() - (this.#hereSince ?? 0);
     this.#shortLives = lived < SHORT_LIFE ? this.#shortLives + 1 : 0;
+    const why = this.#trapped;
+    this.#trapped = undefined;
     this.#disconnect();
-    this.#handlers.gone();
-    const pause = this.#shortLives < 2 ? 0 : Math.min(50 * 2 ** this.#shortLives, LONGEST_PAUSE);
+    this.#handlers.gone({ inRow: this.#shortLives, why });
+    if (this.#closed) return;
+    const wait = this.#shortLives < 2 ? 0 : Math.min(50 * 2 ** this.#shortLives, LONGEST_PAUSE);
+    const pause = why ? Math.max(wait, ENDING) : wait;
     const again = () => {
       if (pause === 0) this.connect();
       else this.#timer = setTimeout(() => this.connect(), pause);

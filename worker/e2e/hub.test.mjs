@@ -254,6 +254,40 @@ describe(`hub and disk in ${browserName}`, () => {
     await closeTabs();
   });
 
+  test("a core that traps whenever it opens the document ends the opening, and nothing is lost", async () => {
+    const id = fresh();
+    const a = await tab();
+    assert.equal(await open(a, id), "open");
+    await add(a, "kept");
+    await close(a);
+    const doomed = await tab("doomed");
+    assert.equal(await open(doomed, id), "internal");
+    assert.match(await evaluate(doomed, () => window.failure.message), /5 times in a row: unreachable/);
+    assert.equal(await open(a, id), "open");
+    assert.deepEqual(await notes(a), ["kept"]);
+    await closeTabs();
+  });
+
+  test("a core that traps for a while is told in the status of who has the document open", async () => {
+    const id = fresh();
+    const a = await tab("trap");
+    assert.equal(await open(a, id), "open");
+    await evaluate(a, async () => {
+      const channel = new BroadcastChannel("trap");
+      window.trapping = setInterval(() => channel.postMessage(null), 10);
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      window.asked = window.doc.query(window.offprint.sql`SELECT 1 AS one`);
+    });
+    const reason = () => evaluate(a, () => window.doc.status.storage.reason?.code);
+    await until("it is told", async () => (await reason()) === "internal");
+    await evaluate(a, () => clearInterval(window.trapping));
+    await add(a, "after");
+    assert.equal(await reason(), undefined);
+    assert.deepEqual(await evaluate(a, () => window.asked), [{ one: 1 }]);
+    assert.deepEqual(await notes(a), ["after"]);
+    await closeTabs();
+  });
+
   test("a frozen tab's disk is taken over", chromiumOnly, async () => {
     const id = fresh();
     const [a, b] = [await tab(), await tab()];

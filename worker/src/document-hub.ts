@@ -75,7 +75,10 @@ export class DocumentHub {
   /** Not one byte of a core that trapped can be trusted. Its end frees the lock, and the tabs call another hub. */
   #die(error: unknown): void {
     reportError(error);
-    this.#end();
+    const trapped = problem("internal", messageOf(error));
+    for (const tab of this.#tabs.values()) tab.post({ trapped });
+    // In a turn of its own, so that this is not told after the lock is free.
+    setTimeout(() => this.#end());
   }
 
   async #start(life: DocumentLife, { wasmUrl }: Hello): Promise<void> {

@@ -48,6 +48,8 @@ export type HubMessage =
   | { here: { lock: string } }
   /** The hub does not serve this tab. */
   | { refused: Problem }
+  /** The core threw, and the hub ends. */
+  | { trapped: Problem }
   /** Start a disk and hand over its port. */
   | { lend: { loan: number } }
   /** End the disk that was lent, without asking it. */

@@ -76,6 +76,7 @@ const PRELUDES = {
   "blind/hub.js": NO_INDEXED_DB,
   "noted/hub.js": NOTED,
   "trap/hub.js": TRAP,
+  "doomed/hub.js": TRAP.replace("trap = false", "trap = true"),
 };
 
 const holder = `self.onmessage = async ({ data }) => {
@@ -142,7 +143,7 @@ async function reactApp() {
 /**
  * Serves dist/ without a bundler on a free port of the loopback, under several folders: `a` and `b` are two deploys
  * of the same files, `absent` has no private file system, `blind` no IndexedDB, `nowhere` neither, `trap` a core that
- * traps, `cut` and `fail` removals that do not end, `noted` tells what a hub notes,
+ * traps, `doomed` one that always does, `cut` and `fail` removals that do not end, `noted` tells what a hub notes,
  * `report` in each of them takes what a page wants to be known outside, `clear` in each of them has the browser clear the site's data;
  * `no-disk`, `no-hub` and `no-wasm` lack a file, `react` is a React app.
  */
