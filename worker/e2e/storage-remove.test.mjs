@@ -166,6 +166,19 @@ describe(`storage that is removed, in ${browserName}`, () => {
       await tabs.closeTabs();
     });
 
+    test(`storage: a document is removed from ${kind} though there is no room to note it`, async () => {
+      const page = await tabs.tab(folder);
+      const id = await made(page, NOWHERE);
+      const full = await tabs.tab("full");
+      assert.equal(await remove(full, id), "pending");
+      assert.equal(await remove(full, id, { force: true }), "removed");
+      assert.equal(await listed(page, id), false);
+      assert.equal(await noted(page, id), null);
+      assert.equal(await open(page, id, NOWHERE), "open");
+      assert.deepEqual(await notes(page), []);
+      await tabs.closeTabs();
+    });
+
     test(`storage: two removals from ${kind} at once both succeed`, async () => {
       const [page, other] = [await tabs.tab(folder), await tabs.tab(folder)];
       const id = await made(page);

@@ -40,6 +40,11 @@ export async function removeDocument({ document, force, wasmUrl }: Removal): Pro
   }
 }
 
+/** Removing is what makes room, so that it does not wait for any. */
+function unlessFull(error: unknown): void {
+  if (!isQuota(error)) throw error;
+}
+
 /** Removes what no hub has, once `check` has seen the files and not thrown. */
 async function removeUnused(
   document: string,
@@ -57,9 +62,10 @@ async function removeUnused(
       try {
         await check(files);
         const unknown = { definition: null, pending: null, used: Date.now() };
-        await registry.put(document, { ...unknown, ...entry, kind, removing: true });
+        // Who is killed before the end then leaves the document as it was, or as damaged.
+        await registry.put(document, { ...unknown, ...entry, kind, removing: true }).catch(unlessFull);
         // While nobody else can have them.
-        await files.run(EMPTY);
+        await Promise.resolve(files.run(EMPTY)).catch(unlessFull);
       } finally {
         files.close();
       }
@@ -69,7 +75,7 @@ async function removeUnused(
         throw error;
       });
     }
-    await registry.remove(document);
+    await registry.remove(document).catch(unlessFull);
   } finally {
     registry.close();
   }
