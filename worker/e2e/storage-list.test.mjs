@@ -75,4 +75,13 @@ describe(`storage that is listed, in ${browserName}`, () => {
     assert.deepEqual([...new Set(noted.slice(noted.indexOf(1)))], [1, 2]);
     await tabs.closeTabs();
   });
+
+  test("storage: a document that is removed while documents are listed is not listed, nor made again", async () => {
+    const page = await tabs.tab("deleted");
+    const ids = (await list(page)).map(({ id }) => id);
+    assert.equal(ids.includes("deleted"), false);
+    const databases = await evaluate(page, async () => (await indexedDB.databases()).map(({ name }) => name));
+    assert.equal(databases.includes("offprint|deleted"), false);
+    await tabs.closeTabs();
+  });
 });

@@ -1,4 +1,4 @@
-import { committed, openDatabase, resultOf } from "./indexed-db.ts";
+import { committed, openExisting, resultOf } from "./indexed-db.ts";
 import { Registry } from "./registry.ts";
 import type { DocumentInfo } from "./rpc.ts";
 
@@ -59,7 +59,9 @@ async function inFileSystem(add: Add): Promise<void> {
 async function inIndexedDb(add: Add): Promise<void> {
   for (const { name } of await indexedDB.databases()) {
     if (!name?.startsWith(DATABASE)) continue;
-    const database = await openDatabase(name, ["file", "chunk"]);
+    // It may have been deleted meanwhile.
+    const database = await openExisting(name);
+    if (!database) continue;
     try {
       const transaction = database.transaction("file");
       const end = committed(transaction);

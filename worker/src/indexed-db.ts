@@ -44,15 +44,34 @@ export function openDatabase(
   return new Promise((resolve, reject) => {
     const request = indexedDB.open(name, 1);
     request.onupgradeneeded = (event) => {
-      // Chromium throws an origin's databases away when it cannot read them, and says so here alone.
-      const { dataLoss, dataLossMessage } = event as IDBVersionChangeEvent & Partial<DataLoss>;
-      if (dataLoss === "total") loss = dataLossMessage || "no reason was given";
+      noticeLoss(event);
       const all = new Map(stores.map((store) => [store, request.result.createObjectStore(store)]));
       made?.((store) => all.get(store) as IDBObjectStore);
     };
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);
   });
+}
+
+/** Opens a database, if it is there: none is made. */
+export function openExisting(name: string): Promise<IDBDatabase | undefined> {
+  return new Promise((resolve, reject) => {
+    const request = indexedDB.open(name);
+    let isNew = false;
+    request.onupgradeneeded = (event) => {
+      noticeLoss(event);
+      isNew = true;
+      request.transaction?.abort();
+    };
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => (isNew ? resolve(undefined) : reject(request.error));
+  });
+}
+
+/** Chromium throws an origin's databases away when it cannot read them, and says so here alone. */
+function noticeLoss(event: IDBVersionChangeEvent): void {
+  const { dataLoss, dataLossMessage } = event as IDBVersionChangeEvent & Partial<DataLoss>;
+  if (dataLoss === "total") loss = dataLossMessage || "no reason was given";
 }
 
 /** Whether there is a database of this name. */

@@ -62,6 +62,10 @@ IDBObjectStore.prototype.delete = () => { throw new Error("cut"); };\n`;
 // IndexedDB without room.
 const FULL = `IDBObjectStore.prototype.put = () => { throw new DOMException("full", "QuotaExceededError"); };\n`;
 
+// A database that is deleted between its being named and its being opened.
+const DELETED = `const databases = indexedDB.databases.bind(indexedDB);
+IDBFactory.prototype.databases = async () => [...(await databases()), { name: "offprint|deleted", version: 1 }];\n`;
+
 // Tells on a channel of that name what is noted of documents.
 const NOTED = `const put = IDBObjectStore.prototype.put;
 const noted = new BroadcastChannel("noted");
@@ -74,6 +78,7 @@ const PRELUDES = {
   "cut/disk.js": CUT,
   "fail/disk.js": FAIL,
   "full/disk.js": FULL,
+  "deleted/disk.js": DELETED,
   "absent/disk.js": ABSENT,
   "nowhere/disk.js": ABSENT,
   "nowhere/hub.js": NO_INDEXED_DB,
@@ -145,11 +150,12 @@ async function reactApp() {
 }
 
 /**
- * Serves dist/ without a bundler on a free port of the loopback, under several folders: `a` and `b` are two deploys
- * of the same files, `absent` has no private file system, `blind` no IndexedDB, `nowhere` neither, `trap` a core that
- * traps, `doomed` one that always does, `cut` and `fail` removals that do not end, `full` no room to note one, `noted` tells what a hub notes,
- * `report` in each of them takes what a page wants to be known outside, `clear` in each of them has the browser clear the site's data;
- * `no-disk`, `no-hub` and `no-wasm` lack a file, `react` is a React app.
+ * Serves dist/ without a bundler on a free port of the loopback, under several folders: `a` and `b` are two deploys of
+ * the same files, `absent` has no private file system, `blind` no IndexedDB, `nowhere` neither, `trap` a core that
+ * traps, `doomed` one that always does, `cut` and `fail` removals that do not end, `full` no room to note one,
+ * `deleted` a database that is not there any more, `noted` tells what a hub notes, `report` in each of them takes what
+ * a page wants to be known outside, `clear` in each of them has the browser clear the site's data; `no-disk`, `no-hub`
+ * and `no-wasm` lack a file, `react` is a React app.
  */
 export async function site() {
   const app = await reactApp();
