@@ -84,4 +84,17 @@ describe(`storage that is listed, in ${browserName}`, () => {
     assert.equal(databases.includes("offprint|deleted"), false);
     await tabs.closeTabs();
   });
+
+  test("storage: files that were made before a document could be noted are no document", async () => {
+    const id = tabs.fresh();
+    const blind = await tabs.tab("blind");
+    assert.equal(await open(blind, id), "storage_unavailable");
+    const page = await tabs.tab();
+    const ids = (await list(page)).map((document) => document.id);
+    assert.equal(ids.includes(id), false);
+    assert.equal(await open(page, id), "open");
+    await close(page);
+    assert.ok((await list(page)).some((document) => document.id === id));
+    await tabs.closeTabs();
+  });
 });

@@ -15,7 +15,10 @@ export async function listDocuments(): Promise<DocumentInfo[]> {
   // Either store may be absent here.
   await inFileSystem(add).catch(() => undefined);
   await inIndexedDb(add).catch(() => undefined);
-  for (const [id, entry] of await noted().catch(() => [])) {
+  const entries = await noted().catch(() => undefined);
+  // A document is noted before anything is in its files.
+  for (const [id, { size }] of found) if (size === 0 && entries?.has(id) === false) found.delete(id);
+  for (const [id, entry] of entries ?? []) {
     const document = found.get(id);
     if (entry.removing) found.delete(id);
     else if (document) {
@@ -44,8 +47,8 @@ async function inFileSystem(add: Add): Promise<void> {
     if (!name.endsWith(DIRECTORY) || directory.kind !== "directory") continue;
     let size = 0;
     for await (const file of (directory as FileSystemDirectoryHandle).values()) {
-      // A file that is open may refuse to say how long it is.
-      if (file.kind === "file") {
+      // A file that is open may refuse to say how long it is. The lock is none of the document's.
+      if (file.kind === "file" && file.name !== "lock") {
         size += await (file as FileSystemFileHandle)
           .getFile()
           .then((file) => file.size)

@@ -6,7 +6,7 @@ export type LastingKind = Exclude<StorageKind, "none" | "memory">;
 
 /** What is noted of a document beside its files. Only `kind` and `removing` are relied on. */
 export type Entry = {
-  /** Where the document lives: noted before its files are made, so that no other store is opened over them. */
+  /** Where the document lives: noted before anything is in its files, so that no other store is opened over them. */
   kind: LastingKind;
   /** Whether the files are being removed, which has to be finished before the document is opened again. */
   removing: boolean;
