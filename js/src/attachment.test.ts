@@ -60,9 +60,9 @@ class Hub {
     postMessage: (messages: TabMessage[]) => this.asked.push(...messages),
     close: () => undefined,
   };
-  #fail: () => void = () => undefined;
+  #fail: (event: Event) => void = () => undefined;
 
-  addEventListener(_: "error", fail: () => void): void {
+  addEventListener(_: "error", fail: (event: Event) => void): void {
     this.#fail = fail;
   }
 
@@ -76,7 +76,7 @@ class Hub {
 
   /** Reports an error, which Firefox shows to the tabs. */
   report(): void {
-    this.#fail();
+    this.#fail(Object.assign(new Event("error"), { message: "unreachable" }));
   }
 
   die(): void {

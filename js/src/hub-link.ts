@@ -81,9 +81,10 @@ export class HubLink {
       return;
     }
     this.#hereSince = undefined;
-    const failed = () => {
+    const failed = (event: Event) => {
       // Firefox tells the errors of a running hub, too; whether that lives is told by its lock.
-      if (this.#hereSince === undefined) this.#notLoaded();
+      const isRunning = this.#hereSince !== undefined || (this.#everHere && "message" in event);
+      if (!isRunning) this.#notLoaded();
     };
     worker.addEventListener("error", failed, { signal: connection.signal });
     const { port } = worker;

@@ -7,6 +7,9 @@ import type { Problem } from "./rpc.generated.ts";
 import type { Hello, HubMessage, TabMessage } from "./rpc.ts";
 import { isTabMessage, TabPort } from "./tab-port.ts";
 
+/** How long the hub's last words may take to reach the tabs: Firefox drops what is on its way when a worker ends. */
+const LEAVING = 100;
+
 /** The tabs of one document, and the document's life while there are any. */
 export class DocumentHub {
   readonly #end: () => void;
@@ -73,12 +76,13 @@ export class DocumentHub {
   }
 
   /** Not one byte of a core that trapped can be trusted. Its end frees the lock, and the tabs call another hub. */
-  #die(error: unknown): void {
-    reportError(error);
+  async #die(error: unknown): Promise<void> {
+    // The tabs know by then which lock to watch.
+    await this.#lock;
     const trapped = problem("internal", messageOf(error));
     for (const tab of this.#tabs.values()) tab.post({ trapped });
-    // In a turn of its own, so that this is not told after the lock is free.
-    setTimeout(() => this.#end());
+    reportError(error);
+    setTimeout(() => this.#end(), LEAVING);
   }
 
   async #start(life: DocumentLife, { wasmUrl }: Hello): Promise<void> {
