@@ -124,6 +124,7 @@ impl Document {
         config: ReplicaConfig,
         mutators: Mutators,
         recovered: Recovered,
+        slice: u64,
         journal: &mut Journal,
     ) -> Result<Self, Error> {
         let before = Mutators::compile(&made_with)?;
@@ -131,7 +132,7 @@ impl Document {
         let config = ReplicaConfig { definition: made_with, ..config };
         let mut document = Self::open(config, before, recovered, u64::MAX)?;
         document.confirm_locally(journal)?;
-        (document.config.definition, document.mutators) = (now, mutators);
+        (document.config.definition, document.mutators, document.slice) = (now, mutators, slice);
         document.unseen = Some(Touched::All);
         document.settle_wholly()?;
         Ok(document)

@@ -8,7 +8,7 @@ mod space;
 use offprint_protocol::rpc::Shortage;
 use offprint_protocol::{Code, Definition, DocumentId, Error};
 
-use crate::checkpoint::{Making, Opening};
+use crate::checkpoint::Opening;
 use crate::disk::{BatchNo, DiskAnswer, DiskBatch, DiskOp, DiskValue};
 use crate::entropy::Entropy;
 use crate::image::Image;
@@ -277,7 +277,7 @@ impl Journal {
         let salt = self.entropy.number();
         let definition = self.definition.clone();
         let running = self.running().expect("BUG: a checkpoint of files that are not open");
-        let making = Making { definition, ..running.making(state.0, other_base) };
+        let making = running.making(state.0, other_base, definition);
         let mut opening = Opening::new(&running.head, salt, state, making);
         // An opening that was under way is replaced; what has to be written before it still has to be.
         let before = running.opening.take();

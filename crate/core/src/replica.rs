@@ -446,17 +446,16 @@ impl Replica {
         let is_other = |made_with: &Definition| *made_with != self.config.definition;
         let made_with =
             recovered.definition.clone().filter(is_other).filter(|_| !recovered.pending.is_empty());
+        let (config, slice) = (self.config.clone(), self.slice);
         let opened = match made_with {
-            None => Document::open(self.config.clone(), mutators, recovered, self.slice),
+            None => Document::open(config, mutators, recovered, slice),
             Some(made_with) => {
-                let config = self.config.clone();
-                Document::open_made_with(made_with, config, mutators, recovered, &mut self.journal)
+                Document::open_made_with(made_with, config, mutators, recovered, slice, &mut self.journal)
             }
         };
         match opened {
             Ok(mut document) => {
                 document.set_confirm_after(self.confirm_after);
-                document.set_slice(self.slice);
                 self.state = State::Open(Box::new(document));
                 self.damage = damage.map(Problem::from);
                 self.is_call_due = self.config.server;

@@ -1,6 +1,6 @@
 //! What a history asks of the logs: how much of them is kept, and when one has to be whole.
 
-use offprint_protocol::PAGE_SIZE;
+use offprint_protocol::{Definition, PAGE_SIZE};
 
 use crate::checkpoint::Making;
 use crate::image::Image;
@@ -12,7 +12,7 @@ const HISTORY_BYTES: u64 = 1 << 20;
 
 impl Running {
     /// How an opening with these pages is made.
-    pub(super) fn making(&self, image: &Image, other_base: bool) -> Making {
+    pub(super) fn making(&self, image: &Image, other_base: bool, definition: Option<Definition>) -> Making {
         let document = u64::from(image.page_count()) * PAGE_SIZE as u64;
         let is_far = |history: History| history.behind > document.max(HISTORY_BYTES);
         Making {
@@ -20,7 +20,7 @@ impl Running {
             has_slot: self.slot.is_some(),
             is_whole: self.history_with_active().is_some_and(|history| other_base || is_far(history)),
             time: self.time,
-            definition: None,
+            definition,
         }
     }
 
