@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use offprint_protocol::{Commit, Encode, Position};
+use offprint_protocol::{Commit, Position};
 
 use crate::entry::Change;
 
@@ -16,8 +16,9 @@ const BYTES: usize = 1 << 20;
 pub(crate) struct Tail {
     /// Ascending without gaps; the last is the journal's end.
     positions: VecDeque<Position>,
-    /// The commits that led to the last positions, and their encoded sizes.
-    commits: VecDeque<(Commit, usize)>,
+    /// The commits that led to the last positions.
+    commits: VecDeque<Commit>,
+    /// Their sizes together.
     bytes: usize,
 }
 
@@ -39,12 +40,11 @@ impl Tail {
     /// Appends the commit that follows.
     pub(crate) fn push(&mut self, commit: Commit) {
         self.advance(self.end().after(&commit));
-        let size = commit.to_bytes().len();
-        self.bytes += size;
-        self.commits.push_back((commit, size));
+        self.bytes += size(&commit);
+        self.commits.push_back(commit);
         while self.bytes > BYTES || self.commits.len() >= POSITIONS {
-            let Some((_, size)) = self.commits.pop_front() else { break };
-            self.bytes -= size;
+            let Some(first) = self.commits.pop_front() else { break };
+            self.bytes -= size(&first);
         }
     }
 
@@ -78,7 +78,7 @@ impl Tail {
     /// The commits after `position`, if it is in our history and they are all still here.
     pub(crate) fn after(&self, position: &Position) -> Option<Vec<Commit>> {
         let skip = self.index_after(position)?;
-        Some(self.commits.range(skip..).map(|(commit, _)| commit.clone()).collect())
+        Some(self.commits.range(skip..).cloned().collect())
     }
 
     /// Whether there is something [`Tail::after`] that position.
@@ -93,6 +93,13 @@ impl Tail {
         let missing = usize::try_from(self.end().lsn.0 - position.lsn.0).ok()?;
         self.commits.len().checked_sub(missing)
     }
+}
+
+/// About how long a commit is when it is encoded.
+fn size(commit: &Commit) -> usize {
+    const AROUND_COMMIT: usize = 32;
+    const AROUND_PAGE: usize = 10;
+    commit.pages.iter().fold(AROUND_COMMIT, |size, patch| size + AROUND_PAGE + patch.bytes.len())
 }
 
 #[cfg(test)]

@@ -120,7 +120,11 @@ impl PagePatch {
         let bytes = match delta {
             Some(delta) if delta.len() <= SMALL => delta,
             delta => {
-                let xor = before.map(|before| PatchBytes::Xor(compress(&xor(*before.0, page))));
+                let xor = before.map(|before| {
+                    let mut difference = *before.0;
+                    xor(&mut difference, page);
+                    PatchBytes::Xor(compress(&difference))
+                });
                 let whole = PatchBytes::Lz4(compress(page));
                 let smallest = [delta, xor].into_iter().flatten().fold(whole, PatchBytes::smaller);
                 if smallest.len() < PAGE_SIZE { smallest } else { PatchBytes::Raw(page.to_vec()) }
@@ -131,22 +135,22 @@ impl PagePatch {
 
     /// The page that results on top of `before`, or `corrupt` if it is not the one that was meant.
     pub fn apply(&self, before: Option<&Page>) -> Result<Page, Error> {
-        let mut image = [0; PAGE_SIZE];
-        let zeros = [0; PAGE_SIZE];
-        let before = before.map_or(&zeros, |before| &*before.0);
+        const ZEROS: &[u8; PAGE_SIZE] = &[0; PAGE_SIZE];
+        let before = before.map_or(ZEROS, |before| &*before.0);
+        let mut page = Page::zeroed();
+        let image = page.make_mut();
         match &self.bytes {
             PatchBytes::Raw(bytes) if bytes.len() == PAGE_SIZE => image.copy_from_slice(bytes),
             PatchBytes::Raw(_) => return Err(self.corrupt()),
-            PatchBytes::Lz4(block) => self.decompress(block, &mut image)?,
+            PatchBytes::Lz4(block) => self.decompress(block, image)?,
             PatchBytes::Xor(block) => {
-                self.decompress(block, &mut image)?;
-                image = xor(image, before);
+                self.decompress(block, image)?;
+                xor(image, before);
             }
             PatchBytes::Delta(delta) => {
-                delta::decode(delta, before, &mut image).map_err(|_| self.corrupt())?;
+                delta::decode(delta, before, image).map_err(|_| self.corrupt())?;
             }
         }
-        let page = Page(Arc::new(image));
         if page.crc() == self.crc { Ok(page) } else { Err(self.corrupt()) }
     }
 
@@ -192,11 +196,10 @@ fn compress(image: &[u8; PAGE_SIZE]) -> Vec<u8> {
     lz4_flex::block::compress(image)
 }
 
-fn xor(mut image: [u8; PAGE_SIZE], with: &[u8; PAGE_SIZE]) -> [u8; PAGE_SIZE] {
+fn xor(image: &mut [u8; PAGE_SIZE], with: &[u8; PAGE_SIZE]) {
     for (byte, other) in image.iter_mut().zip(with) {
         *byte ^= other;
     }
-    image
 }
 
 impl Encode for PagePatch {
