@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use offprint_core::disk::{DiskBatch, DiskOp};
 use offprint_core::host::{PrimaryConfig, PrimaryEffect, PrimaryInput};
@@ -19,6 +20,9 @@ use crate::rooms::{Asker, Machine, Rooms, ToRoom};
 
 /// The most inputs that are handed to the machine at once.
 const BURST: usize = 1024;
+
+/// How long a room that stops goes on with its files: left in order they are opened soonest, and are safe without.
+const TIDYING: Duration = Duration::from_secs(1);
 
 /// What waits for a room; dropping it turns everybody away.
 pub(crate) struct Inbox {
@@ -89,12 +93,14 @@ pub(crate) async fn run(rooms: Rooms, document: DocumentId, number: u64, mut inb
         }
     };
     rooms.retire(&document, number);
-    for outbox in engine.iter().flat_map(|engine| engine.sessions.values()) {
+    for (_, outbox) in engine.iter_mut().flat_map(|engine| std::mem::take(&mut engine.sessions)) {
         outbox.0.end(end.clone());
     }
     inbox.turn_away(&end);
-    if let (Some(engine), End::Refused(error)) = (&mut engine, &end) {
-        engine.fail_asked(error);
+    match (&mut engine, &end) {
+        (Some(engine), End::Refused(error)) => engine.fail_asked(error),
+        (Some(_), End::Stopping) => tidy(&mut engine, &document).await,
+        _ => {}
     }
     drop(engine);
     tracing::info!(%document, "closed");
@@ -135,6 +141,17 @@ async fn serve(engine: &mut Option<Engine>, number: u64, inbox: &mut Inbox) -> R
         }
         work(engine, inputs).await?;
         idle_at = Instant::now() + idle;
+    }
+}
+
+/// Lets the files come to rest.
+async fn tidy(engine: &mut Option<Engine>, document: &DocumentId) {
+    let end = Instant::now() + TIDYING;
+    while engine.as_ref().is_some_and(|engine| engine.batch.is_some()) && Instant::now() < end {
+        if let Err(error) = work(engine, Vec::new()).await {
+            tracing::error!(%document, code = error.code.as_str(), message = error.message, "failed at its end");
+            return;
+        }
     }
 }
 

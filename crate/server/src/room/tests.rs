@@ -26,8 +26,8 @@ struct Puppet {
     sessions: Vec<SessionNo>,
     batches: u64,
     writing: Option<SessionNo>,
-    /// As if there were always something more to write.
-    goes_on: bool,
+    /// How many writes follow.
+    left: u64,
 }
 
 impl Machine for Puppet {
@@ -53,11 +53,15 @@ impl Machine for Puppet {
                     b"ask" => more.push(PrimaryEffect::AskDrained { session }),
                     b"close" => more.push(PrimaryEffect::Close { session }),
                     b"flood" => self.sessions.iter().for_each(|other| send(*other, &[0; 1 << 20])),
-                    b"write" | b"write on" => {
+                    b"write" | b"write five" | b"write on" => {
                         send(session, b"writing");
                         self.batches += 1;
                         self.writing = Some(session);
-                        self.goes_on = frame == b"write on";
+                        self.left = match frame.as_slice() {
+                            b"write" => 0,
+                            b"write five" => 4,
+                            _ => u64::MAX,
+                        };
                         more.push(write(self.batches));
                     }
                     _ => send(session, &frame),
@@ -65,7 +69,8 @@ impl Machine for Puppet {
                 PrimaryInput::Disk(answer) => {
                     answer.result.unwrap();
                     send(self.writing.unwrap(), b"written");
-                    if self.goes_on {
+                    if self.left > 0 {
+                        self.left -= 1;
                         self.batches += 1;
                         more.push(write(self.batches));
                     }
@@ -76,10 +81,13 @@ impl Machine for Puppet {
     }
 }
 
+const WRITE: u64 = 8 << 20;
+
 fn write(no: u64) -> PrimaryEffect {
-    let bytes = vec![1; 8 << 20];
+    let bytes = vec![1; WRITE as usize];
     let ops = vec![
-        DiskOp::Write { file: FileName::Log0, offset: 0, bytes },
+        // Where the fifth ends the file is as long as five.
+        DiskOp::Write { file: FileName::Log0, offset: (no - 1) % 5 * WRITE, bytes },
         DiskOp::Flush { file: FileName::Log0 },
     ];
     PrimaryEffect::Disk(DiskBatch { no: BatchNo(no), ops })
@@ -204,7 +212,7 @@ async fn a_document_that_computes_for_long_holds_up_no_other() {
 }
 
 #[tokio::test]
-async fn a_stop_waits_for_what_is_being_written_and_not_for_what_comes_after() {
+async fn a_stop_waits_for_what_is_being_written_and_not_long_for_what_comes_after() {
     let house = house(never_idle());
     let (place, outbox) = house.joined("a").await;
     say(&place, b"write on").await;
@@ -329,8 +337,19 @@ async fn stopping_finishes_what_is_being_written_and_turns_everybody_away() {
     assert_eq!(frame(&outbox).await, b"written");
     assert_eq!(next(&outbox).await, Next::End(End::Stopping));
     assert_eq!(next(&idle_outbox).await, Next::End(End::Stopping));
-    assert_eq!(std::fs::metadata(house.data.path().join("a.offprint/log-0")).unwrap().len(), 8 << 20);
+    assert_eq!(std::fs::metadata(house.data.path().join("a.offprint/log-0")).unwrap().len(), WRITE);
     assert_eq!(house.rooms.count(), 0);
+}
+
+#[tokio::test]
+async fn a_stop_leaves_the_files_in_order() {
+    let house = house(never_idle());
+    let (place, outbox) = house.joined("a").await;
+    say(&place, b"write five").await;
+    assert_eq!(frame(&outbox).await, b"writing");
+    house.stop.cancel();
+    house.rooms.ended().await;
+    assert_eq!(std::fs::metadata(house.data.path().join("a.offprint/log-0")).unwrap().len(), 5 * WRITE);
 }
 
 #[tokio::test]
