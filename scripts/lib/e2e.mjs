@@ -25,7 +25,8 @@ export async function runE2e(browser, env, grep) {
   // A browser that hangs fails its test instead of the whole run. The long forms' kills take a minute each at most.
   const minutes = Math.max(5, Number(process.env.OFFPRINT_KILLS ?? 0));
   const args = [
-    "--test-concurrency=1",
+    // Most of a test's time is waiting.
+    "--test-concurrency=3",
     `--test-timeout=${minutes * 60_000}`,
     ...(grep ? [`--test-name-pattern=${grep}`] : []),
   ];

@@ -8,7 +8,7 @@ import { until } from "../../demo/e2e/lib/poll.mjs";
 import { browserName } from "../../demo/e2e/lib/profile.mjs";
 import { Server } from "../../demo/e2e/lib/server.mjs";
 import { writeDefinition } from "./lib/definition.mjs";
-import { add, evaluate, hubs, notes, open } from "./lib/notes.mjs";
+import { add, evaluate, hubs, notes, open, says } from "./lib/notes.mjs";
 import { Tabs } from "./lib/tabs.mjs";
 
 const TABS = 6;
@@ -51,12 +51,7 @@ describe(`tabs that open a document at once, in ${browserName}`, () => {
     for (const page of pages) assert.deepEqual(await evaluate(page, () => window.errors), []);
   }
 
-  const says = (pages, wanted) =>
-    until(`every tab says ${JSON.stringify(wanted)}`, async () => {
-      const told = await Promise.all(pages.map((page) => evaluate(page, () => window.doc.status)));
-      const fits = (status) => Object.entries(wanted).every(([name, value]) => status[name] === value);
-      return told.every(fits) || { not: told };
-    });
+  const allSay = (pages, wanted) => Promise.all(pages.map((page) => says(page, wanted)));
 
   for (const [site, kind] of [
     ["a", "opfs"],
@@ -66,10 +61,10 @@ describe(`tabs that open a document at once, in ${browserName}`, () => {
       const id = tabs.fresh();
       const first = await crowd(site, id, "first");
       await agree(first.pages, first.written);
-      await says(first.pages, { connection: "online", pending: 0 });
+      await allSay(first.pages, { connection: "online", pending: 0 });
 
       await server.stop();
-      await says(first.pages, { connection: "offline" });
+      await allSay(first.pages, { connection: "offline" });
       const away = first.pages.map((_, at) => `away-${at}`);
       await Promise.all(first.pages.map((page, at) => add(page, away[at])));
       await Promise.all(first.pages.map((page) => page.close()));
@@ -77,9 +72,9 @@ describe(`tabs that open a document at once, in ${browserName}`, () => {
       const second = await crowd(site, id, "second");
       const all = [...first.written, ...away, ...second.written];
       await agree(second.pages, all);
-      await says(second.pages, { pending: 2 * TABS });
+      await allSay(second.pages, { pending: 2 * TABS });
       await server.start();
-      await says(second.pages, { connection: "online", pending: 0 });
+      await allSay(second.pages, { connection: "online", pending: 0 });
       await agree(second.pages, all);
       const theirs = await server.column(id, "SELECT id FROM note ORDER BY rowid");
       assert.deepEqual(theirs, await notes(second.pages[0]));

@@ -1,4 +1,4 @@
-import { within } from "../../../demo/e2e/lib/poll.mjs";
+import { until, within } from "../../../demo/e2e/lib/poll.mjs";
 
 /** Opens a document in a page; resolves with "open" or the error's code. */
 export const open = (page, id, options = {}) =>
@@ -110,6 +110,17 @@ export const close = (page) =>
 
 export const evaluate = (page, body, argument) =>
   within(30, "the page answers", page.evaluate(body, argument));
+
+/** Waits until the document's status says all of this. */
+export const says = (page, wanted, options) =>
+  until(
+    `the status says ${JSON.stringify(wanted)}`,
+    async () => {
+      const status = await evaluate(page, () => window.doc.status);
+      return Object.entries(wanted).every(([name, value]) => status[name] === value) || { not: status };
+    },
+    options,
+  );
 
 /** The living hubs, each by the lock it holds. */
 export const hubs = (page) =>
