@@ -162,12 +162,16 @@ impl Primary {
 
     /// Whether nothing waits for the journal.
     pub fn is_settled(&self) -> bool {
-        let is_settled = |open: &Open| open.appending.is_none() && open.queue.is_empty();
         let is_quiet = match &self.rest {
             Some(rest) => rest.is_quiet(),
-            None => self.open.as_ref().is_some_and(is_settled),
+            None => self.open.is_some() && !self.has_mutations(),
         };
         self.journal.is_settled() && self.reading.is_none() && is_quiet
+    }
+
+    /// Whether mutations wait to be run or to be in the journal.
+    pub fn has_mutations(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.appending.is_some() || !open.queue.is_empty())
     }
 
     /// Takes what has come and appends what is to be done to `effects`.

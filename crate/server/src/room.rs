@@ -144,10 +144,11 @@ async fn serve(engine: &mut Option<Engine>, number: u64, inbox: &mut Inbox) -> R
     }
 }
 
-/// Lets the files come to rest.
+/// Lets the files come to rest. Mutations that wait are not begun: nobody would be told of them.
 async fn tidy(engine: &mut Option<Engine>, document: &DocumentId) {
     let end = Instant::now() + TIDYING;
-    while engine.as_ref().is_some_and(|engine| engine.batch.is_some()) && Instant::now() < end {
+    let is_untidy = |room: &Engine| room.batch.is_some() && !room.machine.has_mutations();
+    while engine.as_ref().is_some_and(is_untidy) && Instant::now() < end {
         if let Err(error) = work(engine, Vec::new()).await {
             tracing::error!(%document, code = error.code.as_str(), message = error.message, "failed at its end");
             return;

@@ -35,6 +35,11 @@ pub(crate) trait Machine: Send {
         PrimaryCounts::default()
     }
 
+    /// Whether mutations wait to be run or written.
+    fn has_mutations(&self) -> bool {
+        false
+    }
+
     /// Lets go of a document that nobody has needed for `idle` milliseconds; whether it is at rest.
     fn rest(&mut self, _now: u64, _idle: u64) -> bool {
         false
@@ -56,6 +61,10 @@ impl Machine for Primary {
 
     fn counts(&self) -> PrimaryCounts {
         Primary::counts(self)
+    }
+
+    fn has_mutations(&self) -> bool {
+        Primary::has_mutations(self)
     }
 
     fn rest(&mut self, now: u64, idle: u64) -> bool {

@@ -28,6 +28,8 @@ struct Puppet {
     writing: Option<SessionNo>,
     /// How many writes follow.
     left: u64,
+    /// As if they were of mutations that wait.
+    are_mutations: bool,
 }
 
 impl Machine for Puppet {
@@ -53,15 +55,16 @@ impl Machine for Puppet {
                     b"ask" => more.push(PrimaryEffect::AskDrained { session }),
                     b"close" => more.push(PrimaryEffect::Close { session }),
                     b"flood" => self.sessions.iter().for_each(|other| send(*other, &[0; 1 << 20])),
-                    b"write" | b"write five" | b"write on" => {
+                    b"write" | b"write five" | b"write five mutations" | b"write on" => {
                         send(session, b"writing");
                         self.batches += 1;
                         self.writing = Some(session);
                         self.left = match frame.as_slice() {
                             b"write" => 0,
-                            b"write five" => 4,
-                            _ => u64::MAX,
+                            b"write on" => u64::MAX,
+                            _ => 4,
                         };
+                        self.are_mutations = frame == b"write five mutations";
                         more.push(write(self.batches));
                     }
                     _ => send(session, &frame),
@@ -78,6 +81,10 @@ impl Machine for Puppet {
             }
         }
         effects.extend(more);
+    }
+
+    fn has_mutations(&self) -> bool {
+        self.are_mutations
     }
 }
 
@@ -342,14 +349,17 @@ async fn stopping_finishes_what_is_being_written_and_turns_everybody_away() {
 }
 
 #[tokio::test]
-async fn a_stop_leaves_the_files_in_order() {
-    let house = house(never_idle());
-    let (place, outbox) = house.joined("a").await;
-    say(&place, b"write five").await;
-    assert_eq!(frame(&outbox).await, b"writing");
-    house.stop.cancel();
-    house.rooms.ended().await;
-    assert_eq!(std::fs::metadata(house.data.path().join("a.offprint/log-0")).unwrap().len(), 5 * WRITE);
+async fn a_stop_leaves_the_files_in_order_unless_mutations_wait() {
+    for (what, finishes) in [("write five", true), ("write five mutations", false)] {
+        let house = house(never_idle());
+        let (place, outbox) = house.joined("a").await;
+        say(&place, what.as_bytes()).await;
+        assert_eq!(frame(&outbox).await, b"writing");
+        house.stop.cancel();
+        house.rooms.ended().await;
+        let log = house.data.path().join("a.offprint/log-0");
+        assert_eq!(std::fs::metadata(log).unwrap().len() == 5 * WRITE, finishes, "{what}");
+    }
 }
 
 #[tokio::test]
