@@ -294,8 +294,9 @@ impl Replica {
                 self.fail(error, told);
             }
         }
-        self.answer_waiting(now, told, effects);
+        // What a device confirmed by itself is replayed wholly before a server is called, which makes the document ready.
         self.call_server(told, effects);
+        self.answer_waiting(now, told, effects);
         if let State::Open(document) = &mut self.state {
             document.run_live_queries(now, told);
             let checked = document.checkpoint_if_due(&mut self.journal);

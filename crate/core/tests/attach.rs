@@ -4,7 +4,7 @@ mod pair;
 
 use offprint_core::host::PrimaryInput;
 use offprint_protocol::message::{CatchUp, ClientMessage, Hello, ServerMessage};
-use offprint_protocol::rpc::{Connection, Request};
+use offprint_protocol::rpc::{Connection, Request, TabEvent};
 use offprint_protocol::{ClientId, ClientSecret, Encode};
 use pair::*;
 
@@ -234,4 +234,28 @@ fn an_offer_nobody_asked_for_or_that_is_not_sound_is_refused() {
 fn said_refused(server: &Server, session: offprint_protocol::SessionNo, code: &str) -> bool {
     let refused = |message: &ServerMessage| matches!(message, ServerMessage::Refused { code: said, .. } if said == code);
     server.said(session).iter().any(refused)
+}
+
+#[test]
+fn who_waits_is_answered_when_attaching_makes_the_document_ready() {
+    let mut client = Client::alone(1);
+    client.replica.set_confirm_after(1);
+    client.ask(add("one"));
+    client.replica.set_confirm_after(usize::MAX);
+    client.ask(add("two"));
+    client.ask(add("three"));
+    client.disk_works = false;
+    client.ask(add("four"));
+    // What was not flushed is written again before the server is called, and by then the replay has only begun.
+    let mut client = client.killed(1, true);
+    client.replica.set_slice(1);
+    let no = client.ask(Request::Query(names()));
+    let is_ready = |client: &Client| {
+        client.events.iter().any(|event| matches!(event, TabEvent::Status(status) if status.ready))
+    };
+    while !is_ready(&client) {
+        assert!(client.told(no).is_empty());
+        assert!(client.carry_out(), "the disk has nothing to do");
+    }
+    assert_eq!(client.told(no), ["rows"]);
 }
