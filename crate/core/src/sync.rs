@@ -6,7 +6,7 @@ use offprint_protocol::message::{
 use offprint_protocol::rpc::{Connection, Problem};
 use offprint_protocol::{
     Code, Commit, CommitBatch, Decode, Encode, Error, JournalId, Mark, MutationSeq, Outcome, PagePatch,
-    Rejection, Rollup, Touched,
+    Rejection, Rollup,
 };
 
 use crate::entropy::Entropy;
@@ -49,22 +49,17 @@ impl Delivery {
             let bytes = |one: &Outcome| 64 + one.rejections.iter().map(rejection).sum::<usize>();
             outcomes.iter().map(bytes).sum::<usize>()
         };
-        let pages = |pages: &[PagePatch]| pages.iter().map(|one| 16 + one.bytes.len()).sum::<usize>();
-        let touched = |touched: &Touched| match touched {
-            Touched::All => 0,
-            Touched::Tables(tables) => tables.iter().map(|name| 8 + name.len()).sum(),
-        };
-        let commit = |one: &Commit| 64 + touched(&one.touched) + pages(&one.pages);
+        let pages = |part: &Rollup| part.pages.iter().map(PagePatch::size).sum::<usize>();
         let bytes = match self {
             Delivery::Welcome { .. } | Delivery::OfferWanted => 0,
             Delivery::Changes(Changes::Commits(batch)) => {
-                outcomes(&batch.outcomes) + batch.commits.iter().map(commit).sum::<usize>()
+                outcomes(&batch.outcomes) + batch.commits.iter().map(Commit::size).sum::<usize>()
             }
             Delivery::Changes(Changes::Rollup { parts, .. }) if parts.iter().any(|part| part.from.0 == 0) => {
                 0
             }
             Delivery::Changes(Changes::Rollup { parts, .. }) => {
-                parts.iter().map(|part| 128 + outcomes(&part.outcomes) + pages(&part.pages)).sum()
+                parts.iter().map(|part| 128 + outcomes(&part.outcomes) + pages(part)).sum()
             }
         };
         bytes as u64 + 64

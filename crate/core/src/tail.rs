@@ -40,11 +40,11 @@ impl Tail {
     /// Appends the commit that follows.
     pub(crate) fn push(&mut self, commit: Commit) {
         self.advance(self.end().after(&commit));
-        self.bytes += size(&commit);
+        self.bytes += commit.size();
         self.commits.push_back(commit);
         while self.bytes > BYTES || self.commits.len() >= POSITIONS {
             let Some(first) = self.commits.pop_front() else { break };
-            self.bytes -= size(&first);
+            self.bytes -= first.size();
         }
     }
 
@@ -93,13 +93,6 @@ impl Tail {
         let missing = usize::try_from(self.end().lsn.0 - position.lsn.0).ok()?;
         self.commits.len().checked_sub(missing)
     }
-}
-
-/// About how long a commit is when it is encoded.
-fn size(commit: &Commit) -> usize {
-    const AROUND_COMMIT: usize = 32;
-    const AROUND_PAGE: usize = 10;
-    commit.pages.iter().fold(AROUND_COMMIT, |size, patch| size + AROUND_PAGE + patch.bytes.len())
 }
 
 #[cfg(test)]

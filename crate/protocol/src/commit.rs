@@ -92,6 +92,17 @@ impl Position {
     }
 }
 
+impl Commit {
+    /// About how many bytes it takes, and not less.
+    pub fn size(&self) -> usize {
+        let touched = match &self.touched {
+            Touched::All => 0,
+            Touched::Tables(tables) => tables.iter().map(|name| 8 + name.len()).sum(),
+        };
+        64 + touched + self.pages.iter().map(PagePatch::size).sum::<usize>()
+    }
+}
+
 impl Touched {
     /// Both together.
     pub fn merge(self, other: Touched) -> Touched {

@@ -154,6 +154,11 @@ impl PagePatch {
         if page.crc() == self.crc { Ok(page) } else { Err(self.corrupt()) }
     }
 
+    /// About how many bytes it takes, and not less.
+    pub fn size(&self) -> usize {
+        16 + self.bytes.len()
+    }
+
     fn decompress(&self, block: &[u8], image: &mut [u8; PAGE_SIZE]) -> Result<(), Error> {
         match lz4_flex::block::decompress_into(block, image) {
             Ok(PAGE_SIZE) => Ok(()),
