@@ -26,7 +26,7 @@ export async function runE2e(browser, env, grep) {
   const minutes = Math.max(5, Number(process.env.OFFPRINT_KILLS ?? 0));
   const args = [
     // Most of a test's time is waiting.
-    "--test-concurrency=3",
+    "--test-concurrency=2",
     `--test-timeout=${minutes * 60_000}`,
     ...(grep ? [`--test-name-pattern=${grep}`] : []),
   ];

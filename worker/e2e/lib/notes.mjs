@@ -49,7 +49,7 @@ export const startWriting = (page, prefix) =>
     const writer = { written: [], failed: [], slowest: 0, stop: false };
     window.writer = writer;
     const { doc } = window;
-    (async () => {
+    writer.ended = (async () => {
       for (let n = 0; !writer.stop; n += 1) {
         const began = performance.now();
         try {
@@ -66,12 +66,14 @@ export const startWriting = (page, prefix) =>
 
 export const written = (page) => page.evaluate(() => window.writer.written.length);
 
+/** Makes no further notes, and waits for the last one. */
 export const stopWriting = (page) =>
-  page.evaluate(async () => {
+  evaluate(page, async () => {
     const { writer } = window;
     writer.stop = true;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    return { ...writer };
+    await writer.ended;
+    const { written, failed, slowest } = writer;
+    return { written, failed, slowest };
   });
 
 export const notes = (page) =>
