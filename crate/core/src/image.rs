@@ -203,7 +203,7 @@ impl Image {
         let mut bytes = 0;
         while let Some((no, page)) = changed.next_if(|_| bytes < part_bytes || pages.is_empty()) {
             let patch = PagePatch::new(no, page, None);
-            bytes += patch.bytes.len() + 16;
+            bytes += patch.size();
             pages.push(patch);
         }
         let last = changed.peek().is_none();
