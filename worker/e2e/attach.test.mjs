@@ -8,7 +8,7 @@ import { until } from "../../demo/e2e/lib/poll.mjs";
 import { browserName, Profile } from "../../demo/e2e/lib/profile.mjs";
 import { Server } from "../../demo/e2e/lib/server.mjs";
 import { writeDefinition } from "./lib/definition.mjs";
-import { add, evaluate, notes, open } from "./lib/notes.mjs";
+import { add, evaluate, notes, open, says } from "./lib/notes.mjs";
 import { Tabs } from "./lib/tabs.mjs";
 
 describe(`a document that had no server, in ${browserName}`, () => {
@@ -60,10 +60,7 @@ describe(`a document that had no server, in ${browserName}`, () => {
     const made = await makeLocal(id);
     const page = await tabs.tab();
     assert.equal(await open(page, id, { server: server.url }), "open");
-    await until("it is the server's", async () => {
-      const { connection, local, pending } = await evaluate(page, () => window.doc.status);
-      return (connection === "online" && !local && pending === 0) || { not: { connection, local, pending } };
-    });
+    await says(page, { connection: "online", local: false, pending: 0 });
     await add(page, "with the server", "confirmed");
 
     const other = await elsewhere.tab();

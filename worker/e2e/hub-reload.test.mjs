@@ -10,7 +10,7 @@ import { browserName } from "../../demo/e2e/lib/profile.mjs";
 import { random, seed } from "../../demo/e2e/lib/random.mjs";
 import { Server } from "../../demo/e2e/lib/server.mjs";
 import { writeDefinition } from "./lib/definition.mjs";
-import { evaluate, notes, open, wrong } from "./lib/notes.mjs";
+import { evaluate, notes, open, says, wrong } from "./lib/notes.mjs";
 import { keepWriting, receipts } from "./lib/receipts.mjs";
 import { Tabs } from "./lib/tabs.mjs";
 
@@ -69,10 +69,7 @@ describe(`reloading a page that writes, in ${browserName}`, () => {
 
   test(`sync: ${RELOADS} reloads give the server what was durable, each write once`, async (t) => {
     const { id, page, durable } = await reloaded(t, "a", { server: server.url });
-    await until("everything is confirmed", async () => {
-      const { pending, connection } = await evaluate(page, () => window.doc.status);
-      return (pending === 0 && connection === "online") || { not: { pending, connection } };
-    });
+    await says(page, { connection: "online", pending: 0 });
     assert.deepEqual(await evaluate(page, () => window.doc.rejections), []);
     assert.deepEqual(await wrong(page, durable), right);
     assert.deepEqual(await server.column(id, "SELECT id FROM note ORDER BY rowid"), await notes(page));

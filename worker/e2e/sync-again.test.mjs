@@ -1,6 +1,6 @@
 // Pages that know better than a back-off when to try the server again.
 import assert from "node:assert/strict";
-import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { until } from "../../demo/e2e/lib/poll.mjs";
 import { browserName } from "../../demo/e2e/lib/profile.mjs";
 import { evaluate, says } from "./lib/notes.mjs";
@@ -11,13 +11,7 @@ const ATTEMPTS = 7;
 const LEAST_WAIT = 15_000;
 
 describe(`a server that is back, in ${browserName}`, () => {
-  let reach;
-  before(async () => {
-    reach = await Reach.start();
-  });
-  beforeEach(() => reach.begin());
-  afterEach(() => reach.clear());
-  after(() => reach?.end());
+  const reach = new Reach();
 
   /** Takes the server away until the next attempt is far off, and gives it back. */
   async function farApart(page) {

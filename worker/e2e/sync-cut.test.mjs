@@ -11,7 +11,7 @@ import { random, seed } from "../../demo/e2e/lib/random.mjs";
 import { Server } from "../../demo/e2e/lib/server.mjs";
 import { writeDefinition } from "./lib/definition.mjs";
 import { Network } from "./lib/network.mjs";
-import { evaluate, open } from "./lib/notes.mjs";
+import { evaluate, open, says } from "./lib/notes.mjs";
 import { Tabs } from "./lib/tabs.mjs";
 import { Writer } from "./lib/writer.mjs";
 
@@ -45,15 +45,7 @@ async function serversFile(server, id) {
     .digest("hex");
 }
 
-const settled = (page) =>
-  until(
-    "everything is decided",
-    async () => {
-      const { pending, connection } = await evaluate(page, () => window.doc.status);
-      return (pending === 0 && connection === "online") || { not: { pending, connection } };
-    },
-    { seconds: 120 },
-  );
+const settled = (page) => says(page, { connection: "online", pending: 0 }, { seconds: 120 });
 
 test(`sync: over cut connections with a server that is killed, every durable write is there once, in ${browserName}`, {
   timeout: 200_000 + KILLS * 20_000,

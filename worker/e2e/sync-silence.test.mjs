@@ -1,19 +1,13 @@
 // A network that says nothing at all.
 import assert from "node:assert/strict";
-import { after, afterEach, before, beforeEach, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { until } from "../../demo/e2e/lib/poll.mjs";
 import { browserName } from "../../demo/e2e/lib/profile.mjs";
 import { add, says } from "./lib/notes.mjs";
 import { Reach } from "./lib/reach.mjs";
 
 describe(`a server that is not heard, in ${browserName}`, () => {
-  let reach;
-  before(async () => {
-    reach = await Reach.start();
-  });
-  beforeEach(() => reach.begin());
-  afterEach(() => reach.clear());
-  after(() => reach?.end());
+  const reach = new Reach();
 
   test("sync: a connection on which nothing comes any more is given up and made anew", async () => {
     const page = await reach.opened();

@@ -10,7 +10,7 @@ import { random, seed } from "../../demo/e2e/lib/random.mjs";
 import { Server } from "../../demo/e2e/lib/server.mjs";
 import { writeDefinition } from "./lib/definition.mjs";
 import { Detour } from "./lib/detour.mjs";
-import { add, evaluate, notes, open } from "./lib/notes.mjs";
+import { add, evaluate, notes, open, says } from "./lib/notes.mjs";
 import { Tabs } from "./lib/tabs.mjs";
 
 const ROWS = 8;
@@ -57,7 +57,7 @@ describe(`a large document of the server, in ${browserName}`, () => {
   }
 
   const status = (page) => evaluate(page, () => window.doc.status);
-  const online = (page) => until("it is online", async () => (await status(page)).connection === "online");
+  const online = (page) => says(page, { connection: "online" });
   const downloads = async (page) => {
     const all = await evaluate(page, () => window.statuses.map((status) => status.download));
     return all.filter((download) => download !== null);
