@@ -111,6 +111,16 @@ impl Book {
         }
     }
 
+    /// A client's device has nothing any more, and its client begins anew: what it was told that the server has decided
+    /// is still so.
+    pub fn cleared(&mut self, client: usize) {
+        for entry in self.entries.values_mut().filter(|entry| entry.client == client) {
+            entry.excused |= entry.alone || !(entry.confirmed || entry.rejected);
+            // The new client counts from one again.
+            entry.seq = None;
+        }
+    }
+
     /// A client's profile is copied, and with it what it has from the profiles that it is a copy of itself.
     pub fn copied(&mut self, client: usize, origins: &[usize]) {
         for entry in self.entries.values_mut() {

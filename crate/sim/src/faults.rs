@@ -29,6 +29,8 @@ pub enum Fault {
     ServerWipe,
     /// A client's profile is copied, and both copies go on.
     Copy,
+    /// Somebody clears what a browser keeps: a profile begins anew, with nothing.
+    ProfileClear,
     /// A client that had no server is given one.
     Attach,
     /// Two primaries append at once, and one of them makes its commit again.
@@ -71,7 +73,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 30] = [
+    pub const ALL: [Fault; 31] = [
         Fault::ClientCrash,
         Fault::HubCrash,
         Fault::DiskLost,
@@ -83,6 +85,7 @@ impl Fault {
         Fault::Reorder,
         Fault::ServerWipe,
         Fault::Copy,
+        Fault::ProfileClear,
         Fault::Attach,
         Fault::LostRace,
         Fault::NewsLost,

@@ -19,6 +19,8 @@ pub struct Plan {
     pub restore: bool,
     /// Whether a client's profile is copied.
     pub copy: bool,
+    /// Whether somebody clears what a browser keeps.
+    pub clear: bool,
     /// Whether the first profile begins without a server.
     pub alone: bool,
     /// Whether two primaries share each document's journal, and clients connect to either.
@@ -36,6 +38,7 @@ impl Plan {
             wipe: seed.is_multiple_of(5),
             restore: matches!(seed % 8, 0 | 2 | 3),
             copy: seed.is_multiple_of(7),
+            clear: seed % 5 == 2,
             alone: seed.is_multiple_of(6),
             shared: seed % 8 > 4,
             skew: seed % 9 < 3,
@@ -53,6 +56,7 @@ impl Plan {
             wipe: false,
             restore: false,
             copy: false,
+            clear: false,
             alone: false,
             shared: false,
             skew: false,

@@ -30,6 +30,7 @@ impl World {
             12 if self.plan.skew && self.random.one_in(3) => {
                 self.upgrade_servers(self.servers[server].document)
             }
+            12 if self.plan.clear => self.clear_profile(self.clients[at].profile),
             13..15 if self.plan.restore => match self.servers[server].backup {
                 Some(_) => self.restore_server(server),
                 None => self.back_up(server),
@@ -133,6 +134,23 @@ impl World {
         for at in 0..self.clients.len() {
             if self.clients[at].profile == profile {
                 self.crash_client(at)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Somebody clears what the browser keeps: what only this device had is lost, and everything else is not.
+    fn clear_profile(&mut self, profile: usize) -> Result<(), String> {
+        self.faults.fired(Fault::ProfileClear);
+        for at in 0..self.clients.len() {
+            let client = &mut self.clients[at];
+            if client.profile == profile {
+                client.disk = DiskMemory::new(self.random.bits());
+                client.tabs.clear();
+                client.copy_of = None;
+                self.book.cleared(at);
+                self.replace_hub(at)?;
+                self.add_tabs(at)?;
             }
         }
         Ok(())
