@@ -19,7 +19,7 @@ use crate::journal::Recovered;
 use crate::journal::{Journal, JournalConfig, Ticket};
 use crate::mutator::Mutators;
 use crate::snapshot::Snapshot;
-use crate::sync::{Delivery, Sync};
+use crate::sync::{Changes, Sync};
 
 use self::fetches::Fetches;
 use self::inbox::can_apply;
@@ -55,8 +55,8 @@ pub struct Replica {
     /// How often in a row the disk has failed.
     disk_failures: u32,
     commits_wait_until: Option<u64>,
-    /// What the server delivered since the overlay was last made.
-    inbox: VecDeque<Delivery>,
+    /// What the server delivered and is not applied yet.
+    inbox: VecDeque<Changes>,
     /// Whether it waits for room.
     inbox_wants_room: bool,
     fetches: Fetches,
@@ -257,7 +257,10 @@ impl Replica {
                     self.sync.opened(now, hello, effects);
                 }
             }
-            ReplicaInput::SocketFrame(frame) => self.inbox.extend(self.sync.frame(now, &frame, effects)),
+            ReplicaInput::SocketFrame(frame) => {
+                let deliveries = self.sync.frame(now, &frame, effects);
+                self.delivered(deliveries, effects);
+            }
             ReplicaInput::SocketClosed { problem } => {
                 self.apply_inbox(now, told, effects);
                 self.inbox.clear();

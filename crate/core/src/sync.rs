@@ -21,7 +21,7 @@ const SILENCE: u64 = 15_000;
 /// The first and the longest wait between attempts, in milliseconds.
 const BACK_OFF: (u64, u64) = (250, 30_000);
 
-/// Something whole that the server delivered, to be applied in order.
+/// Something whole that the server delivered.
 #[derive(Debug)]
 pub(crate) enum Delivery {
     /// It has greeted: up to where it has decided this client's mutations, and what is to be fetched.
@@ -32,7 +32,7 @@ pub(crate) enum Delivery {
     Changes(Changes),
 }
 
-/// What happened to the document.
+/// What happened to the document, to be applied in order.
 #[derive(Debug)]
 pub(crate) enum Changes {
     /// Commits on top of what is here.
@@ -41,7 +41,7 @@ pub(crate) enum Changes {
     Rollup { journal: JournalId, parts: Vec<Rollup> },
 }
 
-impl Delivery {
+impl Changes {
     /// About how many bytes it takes in the log, and not less. What replaces everything takes a base instead.
     pub(crate) fn size(&self) -> u64 {
         let outcomes = |outcomes: &[Outcome]| {
@@ -51,14 +51,11 @@ impl Delivery {
         };
         let pages = |part: &Rollup| part.pages.iter().map(PagePatch::size).sum::<usize>();
         let bytes = match self {
-            Delivery::Welcome { .. } | Delivery::OfferWanted => 0,
-            Delivery::Changes(Changes::Commits(batch)) => {
+            Changes::Commits(batch) => {
                 outcomes(&batch.outcomes) + batch.commits.iter().map(Commit::size).sum::<usize>()
             }
-            Delivery::Changes(Changes::Rollup { parts, .. }) if parts.iter().any(|part| part.from.0 == 0) => {
-                0
-            }
-            Delivery::Changes(Changes::Rollup { parts, .. }) => {
+            Changes::Rollup { parts, .. } if parts.iter().any(|part| part.from.0 == 0) => 0,
+            Changes::Rollup { parts, .. } => {
                 parts.iter().map(|part| 128 + outcomes(&part.outcomes) + pages(part)).sum()
             }
         };
@@ -78,10 +75,8 @@ enum State {
     Opening,
     /// Hello is sent.
     Greeting,
-    /// Welcome came; what it announced has not been applied yet.
-    CatchingUp { catch_up: CatchUp },
-    /// A snapshot is being fetched, and mutations are pushed meanwhile.
-    Fetching { sent: MutationSeq },
+    /// Welcome came; what it announced has not been applied yet. Mutations are pushed meanwhile, if they may be.
+    CatchingUp { catch_up: CatchUp, sent: Option<MutationSeq> },
     /// In step.
     Online { sent: MutationSeq },
 }
@@ -129,9 +124,7 @@ impl Sync {
             State::Off => Connection::None,
             State::Waiting { .. } | State::Paused => Connection::Offline,
             State::Opening if self.attempts > 0 => Connection::Offline,
-            State::Opening | State::Greeting | State::CatchingUp { .. } | State::Fetching { .. } => {
-                Connection::Connecting
-            }
+            State::Opening | State::Greeting | State::CatchingUp { .. } => Connection::Connecting,
             State::Online { .. } => Connection::Online,
         };
         (connection, self.problem.clone())
@@ -210,7 +203,7 @@ impl Sync {
                 }
                 let Welcome { journal, marks, catch_up, .. } = welcome;
                 self.journal = journal;
-                self.state = State::CatchingUp { catch_up };
+                self.state = State::CatchingUp { catch_up, sent: None };
                 let wanted = (catch_up == CatchUp::Offer).then_some(Delivery::OfferWanted);
                 let snapshot = match catch_up {
                     CatchUp::Snapshot(offer) => Some((journal, offer)),
@@ -244,37 +237,34 @@ impl Sync {
     }
 
     fn may_reset(&self) -> bool {
-        matches!(self.state, State::CatchingUp { catch_up: CatchUp::Reset })
+        matches!(self.state, State::CatchingUp { catch_up: CatchUp::Reset, .. })
     }
 
     /// What the server delivered is applied: if it was the catch-up, which is told, pushing may begin.
     pub(crate) fn applied(&mut self, confirmed: MutationSeq) -> bool {
-        let caught_up = matches!(self.state, State::CatchingUp { .. });
-        if caught_up {
-            self.state = State::Online { sent: confirmed };
-            self.attempts = 0;
-            self.problem = None;
-            self.distrust = false;
-        }
-        caught_up
+        let State::CatchingUp { sent, .. } = self.state else { return false };
+        self.state = State::Online { sent: sent.unwrap_or(confirmed) };
+        self.attempts = 0;
+        self.problem = None;
+        self.distrust = false;
+        true
     }
 
     fn is_fetching(&self) -> bool {
-        matches!(self.state, State::CatchingUp { catch_up: CatchUp::Snapshot(_) } | State::Fetching { .. })
+        matches!(self.state, State::CatchingUp { catch_up: CatchUp::Snapshot(_), .. })
     }
 
-    /// While the snapshot is fetched, what is pending may be pushed.
-    pub(crate) fn may_push(&mut self, confirmed: MutationSeq) {
-        if self.is_fetching() {
-            self.state = State::Fetching { sent: confirmed };
+    /// What is pending after `decided` may be pushed before the catch-up is applied: there may be no room for that.
+    pub(crate) fn may_push(&mut self, decided: MutationSeq) {
+        if let State::CatchingUp { sent, .. } = &mut self.state {
+            *sent = Some(decided);
         }
     }
 
     /// Says whether the snapshot is here, if the server waits for that.
     pub(crate) fn fetched(&mut self, has_it: bool, effects: &mut Vec<ReplicaEffect>) {
-        if self.is_fetching() {
-            let catch_up = if has_it { CatchUp::Rollup } else { CatchUp::Reset };
-            self.state = State::CatchingUp { catch_up };
+        if let State::CatchingUp { catch_up: catch_up @ CatchUp::Snapshot(_), .. } = &mut self.state {
+            *catch_up = if has_it { CatchUp::Rollup } else { CatchUp::Reset };
             effects.push(ReplicaEffect::Send(ClientMessage::Fetched(has_it).to_bytes()));
         }
     }
@@ -305,7 +295,9 @@ impl Sync {
 
     /// Sends what may be sent.
     pub(crate) fn push(&mut self, timeline: &Timeline, effects: &mut Vec<ReplicaEffect>) {
-        let (State::Online { sent } | State::Fetching { sent }) = &mut self.state else { return };
+        let (State::Online { sent } | State::CatchingUp { sent: Some(sent), .. }) = &mut self.state else {
+            return;
+        };
         if timeline.confirmed() > self.answered {
             self.answered = timeline.confirmed();
             self.window = (2 * self.window).min(WINDOW);
@@ -357,7 +349,7 @@ impl Sync {
     }
 
     fn back_off(&mut self, now: u64) {
-        if let State::Online { sent } | State::Fetching { sent } = self.state
+        if let State::Online { sent } | State::CatchingUp { sent: Some(sent), .. } = self.state
             && sent > self.answered
         {
             self.window = (self.window / 2).max(1);
@@ -382,7 +374,7 @@ impl Sync {
     pub(crate) fn tick(&mut self, now: u64, effects: &mut Vec<ReplicaEffect>) {
         match self.state {
             State::Waiting { until } if until <= now => self.connect(effects),
-            State::Online { .. } | State::Greeting | State::CatchingUp { .. } | State::Fetching { .. } => {
+            State::Online { .. } | State::Greeting | State::CatchingUp { .. } => {
                 if now >= self.heard.saturating_add(2 * SILENCE) {
                     let silent = Error::new(Code::Unreachable, "the server has been silent for too long");
                     self.give_up(now, silent.into(), effects);

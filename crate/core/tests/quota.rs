@@ -159,3 +159,39 @@ fn a_new_document_on_a_full_device_can_be_read_and_tells_why_it_cannot_be_writte
     assert_eq!(client.told(no), ["applied", "durable"]);
     assert!(client.events.iter().any(|event| matches!(event, TabEvent::Status(_))));
 }
+
+#[test]
+fn what_is_pending_reaches_the_server_though_there_is_no_room_for_what_that_has_to_say() {
+    let mut server = Server::new(1);
+    let (one, mut two) = (Client::new(2), Client::new(3));
+    let mut one = full(one);
+    for own in 0..200 {
+        if one.status().storage.shortage.is_some() {
+            break;
+        }
+        one.ask(put(format!("own {own}"), 10_000));
+        sync(&mut server, &mut [&mut one, &mut two]);
+    }
+    cut(&mut server, &mut one);
+    assert_eq!((one.status().storage.shortage, one.status().pending), (Some(Shortage::NotPulling), 0));
+    let pending = one.ask(put("only here".into(), 1_000));
+    assert_eq!(one.told(pending), ["applied", "durable"]);
+    for no in 0..200 {
+        two.ask(put(format!("another {no}"), 10_000));
+    }
+    sync(&mut server, &mut [&mut two]);
+
+    let before = one.replica.position();
+    one.pass(60_000);
+    sync(&mut server, &mut [&mut one, &mut two]);
+    assert_eq!((one.replica.position(), one.status().pending), (before, 1));
+    assert!(String::from_utf8_lossy(&two.rows(&names())).contains("only here"));
+
+    one.disk.set_capacity(None);
+    one.pass(60_000);
+    for _ in 0..3 {
+        sync(&mut server, &mut [&mut one, &mut two]);
+    }
+    assert_eq!(one.told(pending), ["applied", "durable", "confirmed"]);
+    assert!(one.rows(&names()) == two.rows(&names()));
+}

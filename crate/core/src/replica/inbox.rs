@@ -1,9 +1,9 @@
-//! What the server delivered and is not applied yet: all of it at once, and only while there is room.
+//! What the server delivered: what changes the document waits and is applied all at once, and only while there is room.
 
 use std::collections::VecDeque;
 
-use offprint_protocol::Lsn;
 use offprint_protocol::rpc::{Storage, StorageKind};
+use offprint_protocol::{Lsn, MutationSeq};
 
 use super::{Replica, State};
 use crate::document::Told;
@@ -23,7 +23,7 @@ impl Replica {
     pub(super) fn pull_or_pause(&mut self, effects: &mut Vec<ReplicaEffect>) {
         match self.journal.shortage() {
             Some((error, _)) => {
-                let waiting: u64 = self.inbox.iter().map(Delivery::size).sum();
+                let waiting: u64 = self.inbox.iter().map(Changes::size).sum();
                 if waiting > INBOX_LIMIT {
                     self.inbox.clear();
                     self.sync.pause(error.clone().into(), effects);
@@ -33,34 +33,43 @@ impl Replica {
         }
     }
 
-    /// Applies everything that was delivered, and goes on from there.
-    pub(super) fn apply_inbox(&mut self, now: u64, told: &mut Told, effects: &mut Vec<ReplicaEffect>) {
+    /// Takes what the server delivered; it may be pushed to from its welcome on, whether there is room for its changes
+    /// or not.
+    pub(super) fn delivered(&mut self, deliveries: Vec<Delivery>, effects: &mut Vec<ReplicaEffect>) {
         let State::Open(document) = &mut self.state else { return };
-        while can_apply(&self.inbox, &self.storage, &mut self.journal)
-            && let Some(delivery) = self.inbox.pop_front()
-        {
-            let delivered = match delivery {
+        for delivery in deliveries {
+            match delivery {
                 Delivery::Welcome { marks, snapshot } => {
                     document.welcomed(&marks);
-                    if snapshot.is_some() && document.is_whole() {
-                        self.sync.may_push(document.timeline().confirmed());
+                    // What a device made without a server is offered first.
+                    if document.is_whole() && !document.is_local() {
+                        let decided = marks.last().map_or(MutationSeq(0), |mark| mark.seq);
+                        self.sync.may_push(decided.max(document.timeline().confirmed()));
                     }
                     self.fetches.offered(snapshot, &mut self.sync, effects);
-                    continue;
                 }
                 Delivery::OfferWanted => {
                     self.sync.offer(document.image().rollup_since(Lsn(0), PART), effects);
-                    continue;
                 }
-                Delivery::Changes(changes) => match (self.fetches.take_whole(), changes) {
-                    (Some(image), on_top) => document.apply_snapshot(image, on_top, &mut self.journal, told),
-                    (None, Changes::Commits(batch)) => document.apply_commits(batch, &mut self.journal, told),
-                    (None, Changes::Rollup { journal, parts }) => {
-                        document.apply_rollup(journal, parts, &mut self.journal, told)
-                    }
-                },
+                Delivery::Changes(changes) => self.inbox.push_back(changes),
+            }
+        }
+    }
+
+    /// Applies all changes that were delivered, and goes on from there.
+    pub(super) fn apply_inbox(&mut self, now: u64, told: &mut Told, effects: &mut Vec<ReplicaEffect>) {
+        let State::Open(document) = &mut self.state else { return };
+        while can_apply(&self.inbox, &self.storage, &mut self.journal)
+            && let Some(changes) = self.inbox.pop_front()
+        {
+            let applied = match (self.fetches.take_whole(), changes) {
+                (Some(image), on_top) => document.apply_snapshot(image, on_top, &mut self.journal, told),
+                (None, Changes::Commits(batch)) => document.apply_commits(batch, &mut self.journal, told),
+                (None, Changes::Rollup { journal, parts }) => {
+                    document.apply_rollup(journal, parts, &mut self.journal, told)
+                }
             };
-            if let Err(error) = delivered {
+            if let Err(error) = applied {
                 self.sync.misfit(now, error, effects);
                 self.inbox.clear();
                 break;
@@ -81,7 +90,7 @@ impl Replica {
 }
 
 /// Whether the first of what was delivered can be applied; while no disk answers, room is no question.
-pub(super) fn can_apply(inbox: &VecDeque<Delivery>, storage: &Storage, journal: &mut Journal) -> bool {
-    let Some(delivery) = inbox.front() else { return false };
-    storage.kind == StorageKind::None || journal.has_room(delivery.size())
+pub(super) fn can_apply(inbox: &VecDeque<Changes>, storage: &Storage, journal: &mut Journal) -> bool {
+    let Some(changes) = inbox.front() else { return false };
+    storage.kind == StorageKind::None || journal.has_room(changes.size())
 }
