@@ -1,21 +1,21 @@
 //! A client's copy of a document, as a state machine: tabs ask, the disk answers, the server has the last word.
 
+mod disk;
 mod fetches;
 mod inbox;
+mod opening;
 mod status;
 
 use std::collections::{BTreeSet, VecDeque};
 
 use offprint_protocol::message::{Hello, PROTOCOL_VERSION};
 use offprint_protocol::rpc::{Problem, Request, Select, Status, Storage, StorageKind, TabEvent};
-use offprint_protocol::{Code, Definition, Error, Mutation, Position, RequestNo, TabId};
+use offprint_protocol::{Code, Error, Mutation, Position, RequestNo, TabId};
 
-use crate::disk::DiskAnswer;
 use crate::document::{Document, Told};
 use crate::head::Role;
 use crate::host::{ReplicaConfig, ReplicaEffect, ReplicaInput};
 use crate::image::Image;
-use crate::journal::Recovered;
 use crate::journal::{Journal, JournalConfig, Ticket};
 use crate::mutator::Mutators;
 use crate::snapshot::Snapshot;
@@ -25,8 +25,6 @@ use self::fetches::Fetches;
 use self::inbox::can_apply;
 use self::status::FRAME;
 
-/// After a disk error its batch is tried again, at first and at last so many milliseconds later.
-const DISK_RETRY: (u64, u64) = (1_000, 30_000);
 /// How much of a replay is done at a time, in instructions of SQLite's; some milliseconds.
 const SLICE: u64 = 250_000;
 /// So many mutations of a document without a server are replayed at most when it is opened again.
@@ -280,12 +278,6 @@ impl Replica {
         }
     }
 
-    fn retry_disk(&mut self, effects: &mut Vec<ReplicaEffect>) {
-        self.retry_disk_at = None;
-        self.journal.retry();
-        effects.extend(self.journal.unanswered().cloned().map(ReplicaEffect::Disk));
-    }
-
     /// What one burst of inputs leads to, once.
     fn settle(&mut self, now: u64, told: &mut Told, effects: &mut Vec<ReplicaEffect>) {
         let is_slice_due = std::mem::take(&mut self.is_slice_due);
@@ -384,107 +376,6 @@ impl Replica {
                     self.waiting.push((tab, no, request));
                 }
             }
-        }
-    }
-
-    /// Does what was asked before the document was ready.
-    fn answer_waiting(&mut self, now: u64, told: &mut Told, effects: &mut Vec<ReplicaEffect>) {
-        if matches!(&self.state, State::Open(document) if document.is_ready()) {
-            for (tab, no, request) in std::mem::take(&mut self.waiting) {
-                self.request(now, tab, no, request, told, effects);
-            }
-        }
-    }
-
-    /// Answers what is asked again. It does not wait: until the document is ready more may be decided than the ledger
-    /// remembers.
-    fn answer_repeated(&mut self, now: u64, told: &mut Told, effects: &mut Vec<ReplicaEffect>) {
-        let State::Open(document) = &self.state else { return };
-        let is_known = |(tab, no, _): &mut (TabId, RequestNo, Request)| document.knows((*tab, *no));
-        for (tab, no, request) in self.waiting.extract_if(.., is_known).collect::<Vec<_>>() {
-            self.request(now, tab, no, request, told, effects);
-        }
-    }
-
-    fn disk_answered(
-        &mut self,
-        now: u64,
-        answer: DiskAnswer,
-        told: &mut Told,
-        effects: &mut Vec<ReplicaEffect>,
-    ) {
-        match self.journal.answer(answer) {
-            Ok(recovered) => {
-                self.storage.reason = None;
-                if self.journal.shortage().is_none() {
-                    self.disk_failures = 0;
-                }
-                if let Some(recovered) = recovered {
-                    self.opened(now, recovered, told, effects);
-                }
-                if let State::Open(document) = &mut self.state {
-                    document.flushed(&self.journal, told);
-                }
-                if self.inbox_wants_room {
-                    self.apply_inbox(now, told, effects);
-                }
-                if self.connect_after.take_if(|ticket| *ticket <= self.journal.durable()).is_some() {
-                    self.sync.connect(effects);
-                }
-            }
-            Err(error) if matches!(error.code, Code::Disk | Code::Quota) => {
-                self.storage.reason = Some(error.into());
-                let (first, longest) = DISK_RETRY;
-                let wait = first.saturating_mul(1 << self.disk_failures.min(16)).min(longest);
-                self.disk_failures += 1;
-                self.retry_disk_at = Some(now.saturating_add(wait));
-            }
-            Err(error) => self.fail(error, told),
-        }
-    }
-
-    fn opened(&mut self, now: u64, recovered: Recovered, told: &mut Told, effects: &mut Vec<ReplicaEffect>) {
-        let State::Opening { mutators } = &mut self.state else { return };
-        let mutators = std::mem::take(mutators);
-        let damage = recovered.damage.clone();
-        let is_other = |made_with: &Definition| *made_with != self.config.definition;
-        let made_with =
-            recovered.definition.clone().filter(is_other).filter(|_| !recovered.pending.is_empty());
-        let (config, slice) = (self.config.clone(), self.slice);
-        let opened = match made_with {
-            None => Document::open(config, mutators, recovered, slice),
-            Some(made_with) => {
-                Document::open_made_with(made_with, config, mutators, recovered, slice, &mut self.journal)
-            }
-        };
-        match opened {
-            Ok(mut document) => {
-                document.set_confirm_after(self.confirm_after);
-                self.state = State::Open(Box::new(document));
-                self.damage = damage.map(Problem::from);
-                self.is_call_due = self.config.server;
-                self.answer_repeated(now, told, effects);
-                // A file to import comes before the server.
-                self.answer_waiting(now, told, effects);
-                self.call_server(told, effects);
-            }
-            Err(error) => self.fail(error, told),
-        }
-    }
-
-    /// Connects for the first time, unless a file is still coming or what is here could still be lost.
-    fn call_server(&mut self, told: &mut Told, effects: &mut Vec<ReplicaEffect>) {
-        let State::Open(document) = &mut self.state else { return };
-        if !self.is_call_due || document.is_importing() || self.journal.recorded() < Journal::OPENED {
-            return;
-        }
-        self.is_call_due = false;
-        match document.before_connecting(&mut self.journal) {
-            Ok(confirmed) => match confirmed.max(document.imported()) {
-                None => self.sync.connect(effects),
-                ticket => self.connect_after = ticket,
-            },
-            Err(error) => self.fail(error, told),
         }
     }
 

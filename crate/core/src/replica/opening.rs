@@ -1,0 +1,81 @@
+//! From files that were read to a document that answers: requests wait, and the server is called.
+
+use offprint_protocol::rpc::{Problem, Request};
+use offprint_protocol::{Definition, RequestNo, TabId};
+
+use super::{Replica, State};
+use crate::document::{Document, Told};
+use crate::host::ReplicaEffect;
+use crate::journal::{Journal, Recovered};
+
+impl Replica {
+    /// The files are read.
+    pub(super) fn opened(
+        &mut self,
+        now: u64,
+        recovered: Recovered,
+        told: &mut Told,
+        effects: &mut Vec<ReplicaEffect>,
+    ) {
+        let State::Opening { mutators } = &mut self.state else { return };
+        let mutators = std::mem::take(mutators);
+        let damage = recovered.damage.clone();
+        let is_other = |made_with: &Definition| *made_with != self.config.definition;
+        let made_with =
+            recovered.definition.clone().filter(is_other).filter(|_| !recovered.pending.is_empty());
+        let (config, slice) = (self.config.clone(), self.slice);
+        let opened = match made_with {
+            None => Document::open(config, mutators, recovered, slice),
+            Some(made_with) => {
+                Document::open_made_with(made_with, config, mutators, recovered, slice, &mut self.journal)
+            }
+        };
+        match opened {
+            Ok(mut document) => {
+                document.set_confirm_after(self.confirm_after);
+                self.state = State::Open(Box::new(document));
+                self.damage = damage.map(Problem::from);
+                self.is_call_due = self.config.server;
+                self.answer_repeated(now, told, effects);
+                // A file to import comes before the server.
+                self.answer_waiting(now, told, effects);
+            }
+            Err(error) => self.fail(error, told),
+        }
+    }
+
+    /// Connects for the first time, unless a file is still coming or what is here could still be lost.
+    pub(super) fn call_server(&mut self, told: &mut Told, effects: &mut Vec<ReplicaEffect>) {
+        let State::Open(document) = &mut self.state else { return };
+        if !self.is_call_due || document.is_importing() || self.journal.recorded() < Journal::OPENED {
+            return;
+        }
+        self.is_call_due = false;
+        match document.before_connecting(&mut self.journal) {
+            Ok(confirmed) => match confirmed.max(document.imported()) {
+                None => self.sync.connect(effects),
+                ticket => self.connect_after = ticket,
+            },
+            Err(error) => self.fail(error, told),
+        }
+    }
+
+    /// Does what was asked before the document was ready.
+    pub(super) fn answer_waiting(&mut self, now: u64, told: &mut Told, effects: &mut Vec<ReplicaEffect>) {
+        if matches!(&self.state, State::Open(document) if document.is_ready()) {
+            for (tab, no, request) in std::mem::take(&mut self.waiting) {
+                self.request(now, tab, no, request, told, effects);
+            }
+        }
+    }
+
+    /// Answers what is asked again. It does not wait: until the document is ready more may be decided than the ledger
+    /// remembers.
+    fn answer_repeated(&mut self, now: u64, told: &mut Told, effects: &mut Vec<ReplicaEffect>) {
+        let State::Open(document) = &self.state else { return };
+        let is_known = |(tab, no, _): &mut (TabId, RequestNo, Request)| document.knows((*tab, *no));
+        for (tab, no, request) in self.waiting.extract_if(.., is_known).collect::<Vec<_>>() {
+            self.request(now, tab, no, request, told, effects);
+        }
+    }
+}
