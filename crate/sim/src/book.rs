@@ -113,11 +113,17 @@ impl Book {
 
     /// A client's device has nothing any more, and its client begins anew: what it was told that the server has decided
     /// is still so.
-    pub fn cleared(&mut self, client: usize) {
-        for entry in self.entries.values_mut().filter(|entry| entry.client == client) {
-            entry.excused |= entry.alone || !(entry.confirmed || entry.rejected);
-            // The new client counts from one again.
-            entry.seq = None;
+    pub fn cleared(&mut self, client: usize, origins: &[usize]) {
+        for entry in self.entries.values_mut() {
+            let is_own = entry.client == client;
+            // Of what several profiles had, only one may know that it was rejected.
+            let is_shared = entry.copies > 0 && (is_own || origins.contains(&entry.client));
+            let is_open = entry.alone || !(entry.confirmed || entry.rejected);
+            entry.excused |= is_shared || is_own && is_open;
+            if is_own {
+                // The new client counts from one again.
+                entry.seq = None;
+            }
         }
     }
 

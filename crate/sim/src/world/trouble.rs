@@ -143,15 +143,16 @@ impl World {
     fn clear_profile(&mut self, profile: usize) -> Result<(), String> {
         self.faults.fired(Fault::ProfileClear);
         for at in 0..self.clients.len() {
-            let client = &mut self.clients[at];
-            if client.profile == profile {
-                client.disk = DiskMemory::new(self.random.bits());
-                client.tabs.clear();
-                client.copy_of = None;
-                self.book.cleared(at);
-                self.replace_hub(at)?;
-                self.add_tabs(at)?;
+            if self.clients[at].profile != profile {
+                continue;
             }
+            self.book.cleared(at, &self.origins(at));
+            let client = &mut self.clients[at];
+            client.disk = DiskMemory::new(self.random.bits());
+            client.tabs.clear();
+            client.copy_of = None;
+            self.replace_hub(at)?;
+            self.add_tabs(at)?;
         }
         Ok(())
     }
@@ -271,13 +272,16 @@ impl World {
         self.tell_client(at, vec![input])
     }
 
+    /// The clients that this one is a copy of.
+    fn origins(&self, at: usize) -> Vec<usize> {
+        std::iter::successors(self.clients[at].copy_of, |at| self.clients[*at].copy_of).collect()
+    }
+
     /// The hub is closed, and the files are copied to another device.
     fn copy_client(&mut self, at: usize) -> Result<(), String> {
         self.faults.fired(Fault::Copy);
         self.crash_hub(at)?;
-        let origins: Vec<_> =
-            std::iter::successors(self.clients[at].copy_of, |at| self.clients[*at].copy_of).collect();
-        self.book.copied(at, &origins);
+        self.book.copied(at, &self.origins(at));
         let Client { document, version, alone, ref disk, .. } = self.clients[at];
         let (disk, profile) = (disk.clone(), self.clients.len());
         self.add_client(document, profile, version, disk, alone)?;
