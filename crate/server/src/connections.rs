@@ -20,6 +20,8 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::allowance::{Allowance, Bounded};
+
 /// The longest head of a request, in bytes.
 const HEAD: usize = 32 << 10;
 /// How long a stopping server waits for requests that are being answered.
@@ -34,6 +36,19 @@ const FULL: &[u8] =
 #[derive(Debug, Clone)]
 pub(crate) struct Stranger {
     _place: Arc<OwnedSemaphorePermit>,
+    allowance: Arc<Allowance>,
+}
+
+impl Stranger {
+    /// From here on it may say so many bytes until it is let in.
+    pub(crate) fn limit(&self, bytes: u64) {
+        self.allowance.limit(bytes);
+    }
+
+    /// It is let in: its place is for the next one.
+    pub(crate) fn let_in(self) {
+        self.allowance.lift();
+    }
 }
 
 /// Serves HTTP on the listener until the stop, and then ends what is still under way.
@@ -61,7 +76,7 @@ pub(crate) async fn serve(
         };
         match places.clone().try_acquire_owned() {
             Ok(place) => {
-                let stranger = Stranger { _place: Arc::new(place) };
+                let stranger = Stranger { _place: Arc::new(place), allowance: Arc::new(Allowance::new()) };
                 connections.spawn(converse(stream, router.clone(), stranger, patience, stop.clone()));
             }
             Err(_) => turn_away(&stream),
@@ -81,6 +96,7 @@ async fn converse(
 ) {
     // Frames are small and each waits for an answer.
     let _ = stream.set_nodelay(true);
+    let stream = TokioIo::new(Bounded { stream, allowance: stranger.allowance.clone() });
     let inner = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(stranger.clone());
@@ -89,7 +105,7 @@ async fn converse(
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(HEAD);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    let mut connection = pin!(builder.serve_connection(stream, service).with_upgrades());
     tokio::select! {
         // How a connection ends is its client's business.
         _ = connection.as_mut() => return,

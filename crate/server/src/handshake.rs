@@ -4,12 +4,12 @@ use offprint_protocol::message::{ClientMessage, Hello, PROTOCOL_VERSION};
 use offprint_protocol::{Code, DefinitionHash, Error};
 
 /// The longest hello, in bytes: its token is most of it.
-const LONGEST: usize = 32 << 10;
+pub(crate) const LONGEST_HELLO: usize = 32 << 10;
 
 /// Reads the hello, and of strangers nothing else; fails with the code that the session is refused with.
 pub(crate) fn read_hello(frame: &[u8]) -> Result<Hello, Error> {
-    if frame.len() > LONGEST {
-        return Err(Error::new(Code::Limit, format!("the first message exceeds {LONGEST} bytes")));
+    if frame.len() > LONGEST_HELLO {
+        return Err(Error::new(Code::Limit, format!("the first message exceeds {LONGEST_HELLO} bytes")));
     }
     if let Some((min, max)) = ClientMessage::hello_versions(frame)
         && !(min..=max).contains(&PROTOCOL_VERSION)
@@ -100,8 +100,8 @@ mod tests {
         assert_eq!(code(&ClientMessage::Ping(1).to_bytes()), Code::BadState);
         assert_eq!(code(&[2, 0xff]), Code::BadState, "it is not looked into");
         assert_eq!(code(&[9]), Code::BadFrame);
-        assert_eq!(code_of(Hello { token: "x".repeat(LONGEST), ..hello() }), Code::Limit);
-        assert_eq!(code(&vec![2; LONGEST + 1]), Code::Limit);
+        assert_eq!(code_of(Hello { token: "x".repeat(LONGEST_HELLO), ..hello() }), Code::Limit);
+        assert_eq!(code(&vec![2; LONGEST_HELLO + 1]), Code::Limit);
         assert_eq!(code_of(Hello { definition: "other".into(), ..hello() }), Code::DefinitionMismatch);
         assert_eq!(code_of(Hello { hash: DefinitionHash([8; 32]), ..hello() }), Code::DefinitionMismatch);
     }

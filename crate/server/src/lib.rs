@@ -5,6 +5,7 @@
 //! token ([`Auth`]) and joins the document's `room` (found or opened by `rooms`). The room owns the core's `Primary` and carries out its
 //! effects: batches on a [`FileDisk`], frames into each session's bounded `outbox`.
 
+mod allowance;
 mod app;
 mod auth;
 mod back_end;

@@ -13,16 +13,20 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_tungstenite::tungstenite;
 
+use crate::allowance::Allowance;
 use crate::app::{App, now};
 use crate::auth::{self, Access, Pass};
 use crate::connections::Stranger;
-use crate::handshake::{check_served, read_hello};
+use crate::handshake::{LONGEST_HELLO, check_served, read_hello};
 use crate::outbox::{End, Next, Outbox};
 use crate::pace::Pace;
 use crate::rooms::{Place, Rooms};
 
 /// How long a client may take to hear why its session ends, and to close its side.
 const GOODBYE: Duration = Duration::from_secs(2);
+
+/// How many bytes may go with a hello on its way: what frames it, and pings.
+const FRAMING: u64 = 4 << 10;
 
 /// What a client did.
 enum Said {
@@ -58,6 +62,7 @@ async fn listen(stream: &mut SplitStream<WebSocket>, app: &App, stranger: Strang
     let rooms = &app.rooms;
     let limits = rooms.limits();
     let stop = rooms.stop();
+    stranger.limit(LONGEST_HELLO as u64 + FRAMING);
     let first = tokio::select! {
         first = timeout(limits.hello, hear(stream)) => first,
         () = stop.cancelled() => return End::Stopping,
@@ -74,8 +79,7 @@ async fn listen(stream: &mut SplitStream<WebSocket>, app: &App, stranger: Strang
             Err(error) => return End::Refused(error),
         },
     };
-    // Let in: the place is for the next stranger.
-    drop(stranger);
+    stranger.let_in();
     let expiry = async {
         match admitted.pass.remaining(now()) {
             Some(remaining) => sleep(remaining).await,
@@ -193,6 +197,9 @@ fn understand(next: Option<Result<Message, axum::Error>>) -> Option<Said> {
             )) => Said::Gone,
             Some(tungstenite::Error::Protocol(_) | tungstenite::Error::Utf8(_)) => {
                 Said::Wrong(Error::new(Code::BadFrame, "the bytes are not websocket frames"))
+            }
+            Some(tungstenite::Error::Io(error)) if Allowance::is_used_up(error) => {
+                Said::Wrong(Error::new(Code::Limit, "more came than a hello may have"))
             }
             _ => Said::Gone,
         },

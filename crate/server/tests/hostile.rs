@@ -367,6 +367,27 @@ async fn connections_that_trickle_and_connections_that_stay_silent() {
     Copy::new("another", 1).connect(scene.address()).await;
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn strangers_that_say_much_before_a_hello_take_no_memory() {
+    let mut scene = Scene::new(&[]).await;
+    // The beginning of a masked binary frame that is as long as one may be.
+    let mut frame = vec![0x82, 0xff];
+    frame.extend((8_u64 << 20).to_be_bytes());
+    frame.resize(2 << 20, 0);
+    let before = scene.program.memory();
+    let mut strangers = Vec::new();
+    for _ in 0..100 {
+        let mut stream = upgraded(scene.address()).await;
+        let _ = timeout(Duration::from_secs(1), stream.write_all(&frame)).await;
+        strangers.push(stream);
+    }
+    let more = scene.program.memory().saturating_sub(before);
+    assert!(more < 32 << 20, "{more} bytes more");
+    scene.goes_on().await;
+    assert_eq!(refusal(scene.address(), &[vec![0; 1 << 20]]).await, "limit");
+}
+
 #[tokio::test]
 async fn requests_that_are_none() {
     let mut scene = Scene::new(&[]).await;
