@@ -7,7 +7,7 @@ import { start } from "./lib/run.mjs";
 import { main, Stop } from "./lib/say.mjs";
 
 await main(async () => {
-  const env = await prepareBrowserRuns("chromium");
+  const env = await prepareBrowserRuns("release", "chromium");
   const benches = filesUnder("demo/bench").filter((file) => /^demo\/bench\/[^/]+\.mjs$/.test(file));
   if (benches.length === 0) throw new Stop("demo/bench has no benches.");
   for (const bench of benches) {

@@ -9,7 +9,7 @@ await main(async () => {
   const { browser, grep } = readArgs({ browser: { type: "string" }, grep: { type: "string" } });
   if (browser && !BROWSERS.includes(browser)) throw new Stop(`--browser is one of ${BROWSERS.join(", ")}.`);
   const browsers = browser ? [browser] : BROWSERS;
-  const env = await prepareBrowserRuns(...browsers);
+  const env = await prepareBrowserRuns("dev", ...browsers);
   return runSuites(
     browsers.map((name) => ({
       name: `e2e ${name}`,

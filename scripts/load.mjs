@@ -16,7 +16,7 @@ await main(async () => {
   await setup("rust");
   const figures = new Figures();
   const args = ["--only", only, ...(quick ? ["--quick"] : [])];
-  for (const { name, unit, rounds, floor, goal } of await runLoad(args)) {
+  for (const { name, unit, rounds, floor, goal } of await runLoad("release", args)) {
     // A little of everything says nothing about what to reach.
     figures.add(name, unit, rounds, { floor, goal: quick ? undefined : goal });
   }

@@ -5,5 +5,5 @@ import { runSim } from "./lib/sim.mjs";
 
 await main(async () => {
   await setup("rust");
-  return (await runSim(process.argv.slice(2))).code;
+  return (await runSim("release", process.argv.slice(2))).code;
 });

@@ -3,9 +3,9 @@ import { build } from "./lib/build.mjs";
 import { boardDefinition, buildDefinition } from "./lib/demo.mjs";
 import { inRoot } from "./lib/paths.mjs";
 import { freePort, listening } from "./lib/port.mjs";
+import { buildServer } from "./lib/programs.mjs";
 import { npmBin, start } from "./lib/run.mjs";
 import { main, Stop, say } from "./lib/say.mjs";
-import { buildServer, serverProgram } from "./lib/server.mjs";
 
 /** The next line that the person at the terminal types. */
 const enter = () => new Promise((resolve) => process.stdin.resume().once("data", resolve));
@@ -19,7 +19,7 @@ const lasting = ({ done }, name) =>
 await main(async () => {
   await build();
   say("building the server");
-  await buildServer();
+  const program = await buildServer("release");
   await buildDefinition();
 
   const serverPort = await freePort(8787);
@@ -30,7 +30,7 @@ await main(async () => {
   const asked = new Promise((resolve) => {
     for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => resolve("asked"));
   });
-  let server = start(serverProgram, serve);
+  let server = start(program, serve);
   const page = start(npmBin("vite"), vite, { cwd: inRoot("demo"), env });
   try {
     const pageEnds = lasting(page, "Vite");
@@ -40,7 +40,7 @@ await main(async () => {
     while ((await Promise.race([asked, pageEnds, server.done])) !== "asked") {
       say("the server has ended; the demo goes on without it. Enter starts it again");
       if ((await Promise.race([asked, pageEnds, enter()])) === "asked") break;
-      server = start(serverProgram, serve);
+      server = start(program, serve);
     }
     return 0;
   } finally {

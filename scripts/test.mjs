@@ -24,7 +24,7 @@ async function unitTests() {
 
 await main(async () => {
   await setup("rust", "nextest", "chromedriver");
-  const env = await prepareBrowserRuns(...BROWSERS);
+  const env = await prepareBrowserRuns("dev", ...BROWSERS);
   return runSuites([
     {
       name: "rust",
@@ -42,9 +42,9 @@ await main(async () => {
     {
       name: `simulator, ${SEEDS} seeds`,
       count: counts.tally,
-      body: () => runSim(["--seeds", String(SEEDS)]),
+      body: () => runSim("dev", ["--seeds", String(SEEDS)]),
     },
-    ...(hasLoad ? [{ name: "load, quick", count: counts.tally, body: checkLoad }] : []),
+    ...(hasLoad ? [{ name: "load, quick", count: counts.tally, body: () => checkLoad("dev") }] : []),
     ...BROWSERS.map((browser) => ({
       name: `e2e ${browser}`,
       count: counts.node,

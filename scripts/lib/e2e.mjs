@@ -2,19 +2,19 @@ import { build } from "./build.mjs";
 import { buildDemo } from "./demo.mjs";
 import { filesUnder } from "./files.mjs";
 import { inRoot } from "./paths.mjs";
+import { buildServer } from "./programs.mjs";
 import { Stop } from "./say.mjs";
-import { buildServer, serverProgram } from "./server.mjs";
 import { setup } from "./setup.mjs";
 
 export const BROWSERS = ["chromium", "firefox"];
 
-/** What the browser tests and the bench need: the built package, the built demo and the server's program. */
-export async function prepareBrowserRuns(...browsers) {
+/** What the browser tests and the bench need: the built package, the built demo and the server's program of a profile. */
+export async function prepareBrowserRuns(profile, ...browsers) {
   await build();
   await setup(...browsers);
-  await buildServer();
+  const server = await buildServer(profile);
   await buildDemo();
-  return { OFFPRINT_SERVER: serverProgram, OFFPRINT_DEMO: inRoot("demo/dist") };
+  return { OFFPRINT_SERVER: server, OFFPRINT_DEMO: inRoot("demo/dist") };
 }
 
 /** Runs demo/e2e and worker/e2e in one browser; the tests read what is below from the environment. */

@@ -1,29 +1,29 @@
 import { readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
+import { buildPrograms } from "./programs.mjs";
 import { run } from "./run.mjs";
-import { serverProgram } from "./server.mjs";
 import { inTemp } from "./temp.mjs";
 
 /** The tool pins, reads and evicts as only Linux can. */
 export const hasLoad = process.platform === "linux";
 
 /** Builds the server and measures it under load; resolves with the figures as the tool gives them. */
-export async function runLoad(args) {
+export async function runLoad(profile, args) {
   // This loads an npm package, which is there only after setup.
   const { writeBenchDefinition } = await import("./bench-definition.mjs");
-  await run("cargo", ["build", "--release", "-p", "offprint-server", "-p", "offprint-load"]);
+  const program = await buildPrograms(profile, "offprint-server", "offprint-load");
   return inTemp(async (folder) => {
     const definition = await writeBenchDefinition(folder);
     const figures = join(folder, "figures.json");
-    const options = ["--server", serverProgram, "--definition", definition, "--figures", figures, ...args];
-    await run(join(dirname(serverProgram), "offprint-load"), options);
+    const what = ["--server", program("offprint"), "--definition", definition];
+    await run(program("offprint-load"), [...what, "--figures", figures, ...args]);
     return JSON.parse(readFileSync(figures, "utf8"));
   });
 }
 
 /** Measures a little of everything: whatever is not a positive number has failed. */
-export async function checkLoad() {
-  const wrong = (await runLoad(["--quick"])).map(({ name, rounds, floor }) => {
+export async function checkLoad(profile) {
+  const wrong = (await runLoad(profile, ["--quick"])).map(({ name, rounds, floor }) => {
     const values = [...rounds, ...(floor?.rounds ?? rounds)];
     return values.length > 0 && values.every((value) => value > 0) ? undefined : name;
   });
