@@ -27,6 +27,8 @@ struct Entry {
     alone: bool,
     /// It was seen to fail when its client replayed it.
     threw: bool,
+    /// The server may have forgotten that it rejected it, while that was on its way: it may be there all the same.
+    unrejected: bool,
 }
 
 impl Entry {
@@ -86,8 +88,13 @@ impl Book {
         let (kept, had) = (tokens(kept), tokens(had));
         for (token, entry) in self.entries.iter_mut().filter(|(_, entry)| is_theirs(entry.client)) {
             let was_decided = had.contains(token) || entry.confirmed || entry.rejected;
-            if was_decided && !kept.contains(token) {
+            if kept.contains(token) {
+                continue;
+            }
+            if was_decided {
                 entry.forget();
+            } else {
+                entry.unrejected = true;
             }
         }
     }
@@ -176,6 +183,7 @@ impl Book {
                 Entry { failed: true, .. } => count == 0,
                 Entry { excused: true, .. } => true,
                 Entry { confirmed: true, alone: false, .. } => count == 1,
+                Entry { durable: true, unrejected: true, .. } => count == 1 || is_rejected,
                 Entry { durable: true, .. } => (count == 1) != is_rejected,
                 Entry { rejected: true, .. } => count == 0,
                 _ => true,
