@@ -157,3 +157,37 @@ fn the_new_name_is_durable_before_the_server_hears_of_it() {
         .collect();
     assert_eq!(names.len(), 1, "the second hello waits for the disk");
 }
+
+#[test]
+fn what_one_copy_has_heard_does_not_make_the_server_forget_what_the_other_was_refused() {
+    let mut server = Server::new(1);
+    let mut one = Client::new(2);
+    one.ask(add("before"));
+    sync(&mut server, &mut [&mut one]);
+    cut(&mut server, &mut one);
+    let (mut two, backup) = (one.copied(50), server.disk.clone());
+    let mut one = one.reopen();
+    one.ask(add("of one"));
+    one.ask(add("of one, too"));
+    sync(&mut server, &mut [&mut one]);
+    cut(&mut server, &mut one);
+
+    // A server that lost this decides the same numbers of the other copy, which does not hear of it.
+    let mut server = Server::with(9, backup);
+    let mut three = Client::new(3);
+    sync(&mut server, &mut [&mut two]);
+    three.ask(add("taken"));
+    sync(&mut server, &mut [&mut three]);
+    let refused = two.ask(add("taken"));
+    let taken = two.ask(add("of two"));
+    push(&mut server, &mut [&mut two]);
+    cut(&mut server, &mut two);
+    reconnect(&mut server, &mut one);
+    cut(&mut server, &mut one);
+    reconnect(&mut server, &mut two);
+    assert_eq!(two.told(refused), ["applied", "durable", "rejected constraint"]);
+    assert_eq!(two.told(taken), ["applied", "durable", "confirmed"]);
+    sync_all(&mut server, &mut [&mut one, &mut two, &mut three]);
+    assert_eq!((one.status().pending, two.status().pending), (0, 0));
+    assert_eq!(one.rows(&names()), two.rows(&names()));
+}

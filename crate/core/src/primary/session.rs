@@ -201,10 +201,11 @@ impl Open {
 
     /// A client has on disk what was decided up to `confirmed`; gives up to where there are decisions.
     pub(super) fn received(&mut self, client: ClientId, confirmed: Mark) -> MutationSeq {
-        if self.ledger.client(client).is_none() {
-            return confirmed.seq;
+        let Some(known) = self.ledger.client(client) else { return confirmed.seq };
+        // Another mark is a copy's, or of a history that is lost: this client may not have heard what was refused.
+        if known.marks.contains(&confirmed) {
+            self.ledger.received(client, confirmed.seq);
         }
-        self.ledger.received(client, confirmed.seq);
         if confirmed.seq > self.ledger.through(client).seq {
             // Decided in a history that is lost: counting goes on from there.
             let lost = Outcome { client, through: confirmed, rejections: Vec::new() };
