@@ -111,7 +111,7 @@ impl Book {
         self.entries.values().filter(|entry| entry.threw && entry.confirmed).count() as u64
     }
 
-    /// A client gave up what it had made without a server.
+    /// A client gave up or lost what it had made without a server.
     pub fn excuse(&mut self, client: usize) {
         for entry in self.entries.values_mut().filter(|entry| entry.client == client) {
             entry.excused = true;
