@@ -137,7 +137,9 @@ impl Book {
     /// A client's profile is copied, and with it what it has from the profiles that it is a copy of itself.
     pub fn copied(&mut self, client: usize, origins: &[usize]) {
         for entry in self.entries.values_mut() {
-            let is_open = entry.excused || !(entry.confirmed || entry.rejected || entry.failed);
+            // What a device alone confirmed may still be pending there once it meets a server.
+            let is_decided = entry.confirmed && !entry.alone || entry.rejected || entry.failed;
+            let is_open = entry.excused || !is_decided;
             let is_own = entry.client == client;
             let is_inherited = origins.contains(&entry.client);
             let pending = is_own && is_open || is_inherited && entry.copies > 0;
