@@ -24,15 +24,20 @@ fn sync_all(server: &mut Server, clients: &mut [&mut Client]) {
     }
 }
 
+/// A client that the server knows, offline, and a copy of it.
+fn two_copies(server: &mut Server) -> (Client, Client) {
+    let mut one = Client::new(2);
+    one.ask(add("before"));
+    sync(server, &mut [&mut one]);
+    cut(server, &mut one);
+    let two = one.copied(50);
+    (one.reopen(), two)
+}
+
 #[test]
 fn the_later_of_two_copies_becomes_a_new_client_and_neither_loses_anything() {
     let mut server = Server::new(1);
-    let mut one = Client::new(2);
-    one.ask(add("before"));
-    sync(&mut server, &mut [&mut one]);
-    cut(&mut server, &mut one);
-    let mut two = one.copied(50);
-    let mut one = one.reopen();
+    let (mut one, mut two) = two_copies(&mut server);
     one.ask(add("of one"));
     one.ask(add("of one, too"));
     two.ask(add("of two"));
@@ -136,12 +141,7 @@ fn a_device_that_lost_flushed_records_does_not_reuse_their_numbers() {
 #[test]
 fn the_new_name_is_durable_before_the_server_hears_of_it() {
     let mut server = Server::new(1);
-    let mut one = Client::new(2);
-    one.ask(add("before"));
-    sync(&mut server, &mut [&mut one]);
-    cut(&mut server, &mut one);
-    let mut two = one.copied(50);
-    let mut one = one.reopen();
+    let (mut one, mut two) = two_copies(&mut server);
     one.ask(add("of one"));
     sync(&mut server, &mut [&mut one]);
     two.ask(add("of two"));
@@ -161,12 +161,8 @@ fn the_new_name_is_durable_before_the_server_hears_of_it() {
 #[test]
 fn what_one_copy_has_heard_does_not_make_the_server_forget_what_the_other_was_refused() {
     let mut server = Server::new(1);
-    let mut one = Client::new(2);
-    one.ask(add("before"));
-    sync(&mut server, &mut [&mut one]);
-    cut(&mut server, &mut one);
-    let (mut two, backup) = (one.copied(50), server.disk.clone());
-    let mut one = one.reopen();
+    let (mut one, mut two) = two_copies(&mut server);
+    let backup = server.disk.clone();
     one.ask(add("of one"));
     one.ask(add("of one, too"));
     sync(&mut server, &mut [&mut one]);
