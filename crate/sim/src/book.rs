@@ -32,6 +32,11 @@ struct Entry {
 }
 
 impl Entry {
+    /// Whether it is not run again; what a device alone confirmed may be pending there once it meets a server.
+    fn is_decided(&self) -> bool {
+        self.confirmed && !self.alone || self.rejected || self.failed
+    }
+
     /// The server does not have it any more.
     fn forget(&mut self) {
         self.excused = true;
@@ -125,8 +130,7 @@ impl Book {
             let is_own = entry.client == client;
             // Of what several profiles had, only one may know that it was rejected.
             let is_shared = entry.copies > 0 && (is_own || origins.contains(&entry.client));
-            let is_open = entry.alone || !(entry.confirmed || entry.rejected);
-            entry.excused |= is_shared || is_own && is_open;
+            entry.excused |= is_shared || is_own && !entry.is_decided();
             if is_own {
                 // The new client counts from one again.
                 entry.seq = None;
@@ -137,9 +141,7 @@ impl Book {
     /// A client's profile is copied, and with it what it has from the profiles that it is a copy of itself.
     pub fn copied(&mut self, client: usize, origins: &[usize]) {
         for entry in self.entries.values_mut() {
-            // What a device alone confirmed may still be pending there once it meets a server.
-            let is_decided = entry.confirmed && !entry.alone || entry.rejected || entry.failed;
-            let is_open = entry.excused || !is_decided;
+            let is_open = entry.excused || !entry.is_decided();
             let is_own = entry.client == client;
             let is_inherited = origins.contains(&entry.client);
             let pending = is_own && is_open || is_inherited && entry.copies > 0;
