@@ -78,10 +78,8 @@ pub struct Start {
     pub image: Image,
     /// What was decided for whom.
     pub ledger: Ledger,
-    /// The newest commits, up to the image's position.
-    pub tail: Vec<Commit>,
-    /// Where they begin.
-    pub tail_start: Option<Position>,
+    /// The newest commits, each with the position it follows, up to the image's.
+    pub tail: Vec<(Position, Commit)>,
     /// The same for every primary of the document, and known to nobody else.
     pub secret: ClientSecret,
 }

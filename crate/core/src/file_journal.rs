@@ -121,7 +121,6 @@ impl CommitJournal for FileJournal {
                 image: recovered.image,
                 ledger: recovered.ledger,
                 tail: recovered.tail,
-                tail_start: recovered.tail_start,
                 secret: recovered.identity.secret,
             }));
         }

@@ -157,8 +157,7 @@ impl Shared {
         JournalEvent::Start(Box::new(Start {
             image: self.image.clone(),
             ledger: self.ledger.clone(),
-            tail_start: tail.first().map(|(before, _)| *before),
-            tail: tail.into_iter().map(|(_, commit)| commit).collect(),
+            tail,
             secret: self.secret,
         }))
     }

@@ -328,9 +328,9 @@ impl Primary {
 
 impl Open {
     fn new(start: Start) -> Result<Self, Error> {
-        let begin = start.tail_start.or(start.image.position());
+        let end = start.image.position().expect("BUG: a primary has a history");
         Ok(Self {
-            tail: Tail::new(begin.expect("BUG: a primary has a history"), start.tail),
+            tail: Tail::new(start.tail, end),
             // A new document may yet begin with a client's history.
             is_moved: start.image.lsn() > Lsn(0),
             database: Database::open(Pages::new(start.image))?,

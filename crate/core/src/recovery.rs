@@ -29,10 +29,9 @@ pub struct Recovered {
     pub pending: Vec<PendingMutation>,
     /// What was decided.
     pub ledger: Ledger,
-    /// On a primary: the newest commits, up to the image's Lsn; none of those that a checkpoint rolled up.
-    pub tail: Vec<Commit>,
-    /// Where `tail` begins: the position before its first commit, if it has one.
-    pub tail_start: Option<Position>,
+    /// On a primary: the newest commits, each with the position it follows, up to the image's; none of those that a
+    /// checkpoint rolled up.
+    pub tail: Vec<(Position, Commit)>,
     /// What was lost, if something was, and what of it is kept aside (code `corrupt`).
     pub damage: Option<Error>,
     /// What the pending mutations were made with, if no server was named then.
@@ -406,7 +405,6 @@ impl Recovery {
             pending,
             ledger,
             tail: replay.tail,
-            tail_start: replay.tail_start,
             damage: replay.damage,
             definition: replay.definition,
             has_aside: self.sizes[FileName::Aside as usize] > 0,
@@ -442,7 +440,6 @@ impl Recovery {
             pending: Vec::new(),
             ledger,
             tail: Vec::new(),
-            tail_start: None,
             damage,
             definition: None,
             has_aside: self.sizes[FileName::Aside as usize] > 0,

@@ -27,9 +27,8 @@ pub(crate) struct Replay {
     /// The rejections whose place a mutation has taken.
     retried: BTreeSet<MutationSeq>,
     pub(crate) ledger: Ledger,
-    /// On a primary: the newest commits, and where they begin.
-    pub(crate) tail: Vec<Commit>,
-    pub(crate) tail_start: Option<Position>,
+    /// On a primary: the newest commits, each with the position it follows.
+    pub(crate) tail: Vec<(Position, Commit)>,
     /// When the last of what was read was appended; 0 if that is not known.
     pub(crate) time: u64,
     /// What the mutations were made with, if the log says so.
@@ -81,7 +80,6 @@ impl Replay {
             retried: BTreeSet::new(),
             ledger: Ledger::new(),
             tail: Vec::new(),
-            tail_start: None,
             time: 0,
             definition: None,
             last_write: (0, 0),
@@ -189,8 +187,7 @@ impl Replay {
             };
             match applied {
                 Ok(()) if self.role == Role::Primary => {
-                    self.tail_start = self.tail_start.or(before);
-                    self.tail.push(commit);
+                    self.tail.extend(before.map(|before| (before, commit)))
                 }
                 Ok(()) => {}
                 Err(error) => self.damaged(error.message),
@@ -225,7 +222,6 @@ impl Replay {
             Ok(()) => {
                 self.unverified = false;
                 self.tail.clear();
-                self.tail_start = None;
             }
             Err(error) if self.unverified => self.lose_image(&error.message),
             Err(error) => {

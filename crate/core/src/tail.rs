@@ -23,12 +23,14 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    /// The tail that starts at `start` and goes on with `commits`.
-    pub(crate) fn new(start: Position, commits: Vec<Commit>) -> Self {
-        let mut tail = Self { positions: VecDeque::from([start]), commits: VecDeque::new(), bytes: 0 };
-        for commit in commits {
-            tail.push(commit);
+    /// The tail of commits that each follow a position, the last of which led to `end`.
+    pub(crate) fn new(commits: Vec<(Position, Commit)>, end: Position) -> Self {
+        let mut tail = Self { positions: VecDeque::new(), commits: VecDeque::new(), bytes: 0 };
+        for (before, commit) in commits {
+            tail.advance(before);
+            tail.keep(commit);
         }
+        tail.advance(end);
         tail
     }
 
@@ -40,6 +42,10 @@ impl Tail {
     /// Appends the commit that follows.
     pub(crate) fn push(&mut self, commit: Commit) {
         self.advance(self.end().after(&commit));
+        self.keep(commit);
+    }
+
+    fn keep(&mut self, commit: Commit) {
         self.bytes += commit.size();
         self.commits.push_back(commit);
         while self.bytes > BYTES || self.commits.len() >= POSITIONS {
@@ -57,7 +63,7 @@ impl Tail {
                 self.commits.clear();
                 self.bytes = 0;
             }
-            Change::Adopted(_) => *self = Self::new(position, Vec::new()),
+            Change::Adopted(_) => *self = Self::new(Vec::new(), position),
         }
     }
 
@@ -114,10 +120,20 @@ mod tests {
         }
     }
 
+    fn tail(start: Position, commits: impl IntoIterator<Item = Commit>) -> Tail {
+        let mut end = start;
+        let follow = |commit: Commit| {
+            let after = end.after(&commit);
+            (std::mem::replace(&mut end, after), commit)
+        };
+        let commits = commits.into_iter().map(follow).collect();
+        Tail::new(commits, end)
+    }
+
     #[test]
     fn a_receiver_gets_exactly_what_it_lacks() {
         let start = Position::start(JournalId([1; 16]));
-        let tail = Tail::new(start, (1..=5).map(|lsn| commit(lsn, 10)).collect());
+        let tail = tail(start, (1..=5).map(|lsn| commit(lsn, 10)));
         let third = (1..=3).fold(start, |position, lsn| position.after(&commit(lsn, 10)));
         let lsns: Vec<_> = tail.after(&third).unwrap().iter().map(|commit| commit.lsn.0).collect();
         assert_eq!(lsns, [4, 5]);
@@ -127,7 +143,7 @@ mod tests {
     #[test]
     fn another_history_is_not_ours() {
         let start = Position::start(JournalId([1; 16]));
-        let tail = Tail::new(start, vec![commit(1, 10)]);
+        let tail = tail(start, [commit(1, 10)]);
         assert!(tail.after(&Position { hash: CommitHash([0; 32]), ..start }).is_none());
         assert!(tail.after(&Position { lsn: Lsn(9), ..start }).is_none());
         assert!(tail.after(&Position::start(JournalId([2; 16]))).is_none());
@@ -136,7 +152,7 @@ mod tests {
     #[test]
     fn a_receiver_too_far_behind_is_known_but_gets_no_commits() {
         let start = Position::start(JournalId([1; 16]));
-        let tail = Tail::new(start, (1..=3).map(|lsn| commit(lsn, BYTES / 2)).collect());
+        let tail = tail(start, (1..=3).map(|lsn| commit(lsn, BYTES / 2)));
         assert!(tail.contains(&start));
         assert!(tail.after(&start).is_none());
     }

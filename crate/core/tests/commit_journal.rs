@@ -137,9 +137,9 @@ fn what_was_appended_is_there_for_whoever_comes_later() {
         let (_, later) = place.opened();
         assert_same(&later, &start);
         assert_eq!(later.ledger.rejections(CLIENT).len(), 5);
-        let mut position = later.tail_start.unwrap();
-        assert_eq!(Some(position), begin);
-        for commit in &later.tail {
+        let mut position = begin.unwrap();
+        for (before, commit) in &later.tail {
+            assert_eq!(*before, position);
             position = position.after(commit);
         }
         assert_eq!(Some(position), start.image.position());

@@ -200,7 +200,7 @@ impl Device {
     }
 
     fn opened(&mut self, recovered: Recovered) {
-        let Recovered { identity, image, pending, ledger, damage, tail, tail_start, .. } = recovered;
+        let Recovered { identity, image, pending, ledger, damage, tail, .. } = recovered;
         assert_eq!(damage, None, "{:#?}", self.log);
         assert!(identity.epoch > self.durable_epoch, "{:#?}", self.log);
         let found = State { image, pending, ledger };
@@ -212,9 +212,11 @@ impl Device {
             assert!(found.pending.is_empty() && found.image.page_count() == 0);
         }
         if self.role == Role::Primary {
-            let start = tail_start.or(found.image.position()).expect("a primary has a history");
-            assert_eq!(start.lsn.0 + tail.len() as u64, found.image.lsn().0);
-            assert!(tail.first().is_none_or(|commit| commit.lsn == start.lsn.next()));
+            let end = tail.iter().fold(None, |at, (before, commit)| {
+                assert!(at.is_none_or(|at| at == *before), "the tail has a gap before {}", commit.lsn);
+                Some(before.after(commit))
+            });
+            assert!(end.is_none_or(|end| found.image.position() == Some(end)));
         }
         self.is_open = true;
         self.identity = Some(identity);

@@ -160,9 +160,11 @@ impl Model {
     /// Fails if the files said what was never true.
     pub fn judge(&self, found: &Recovered) -> Verdict {
         if self.role == Role::Primary {
-            let start = found.tail_start.or(found.image.position()).expect("a primary has a history");
-            assert_eq!(start.lsn.0 + found.tail.len() as u64, found.image.lsn().0);
-            assert!(found.tail.first().is_none_or(|commit| commit.lsn == start.lsn.next()));
+            let end = found.tail.iter().fold(None, |at, (before, commit)| {
+                assert!(at.is_none_or(|at| at == *before), "the tail has a gap before {}", commit.lsn);
+                Some(before.after(commit))
+            });
+            assert!(end.is_none_or(|end| found.image.position() == Some(end)));
         }
         if found.damage.is_some() {
             self.check_parts(found);
