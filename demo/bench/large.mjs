@@ -24,6 +24,8 @@ const ROWS = 5000;
 const PENDING = 100_000;
 const LARGE = 100_000;
 const MB = 1e6;
+/** Bytes that make the log of a document of 10 MB almost long enough for a checkpoint. */
+const FULL_LOG = 2.7 * MB;
 /** What a hub may have beside the document. */
 const SPARE = 16 << 20;
 
@@ -125,6 +127,20 @@ async function pending(figures, { profile, site, server }) {
   await tap.close();
 }
 
+/** Resolves once nothing more is written than `from` bytes and a checkpoint. */
+async function quiet(disk, from) {
+  let [last, since] = [from, performance.now()];
+  await until(
+    "the checkpoint is made",
+    async () => {
+      const now = await disk.bytes();
+      if (now !== last) [last, since] = [now, performance.now()];
+      return (last > from && performance.now() - since > 2000) || { not: now - from };
+    },
+    { seconds: 60 },
+  );
+}
+
 /** How long the hub hears nobody while a checkpoint is made and base catches up, and how long when nothing happens. */
 async function checkpoints(figures, { profile, site, server }) {
   say("checkpoints");
@@ -132,20 +148,8 @@ async function checkpoints(figures, { profile, site, server }) {
   await ask(page, "open", "checkpoints", server.url);
   for (let from = 0; from < 10_000; from += 1000) await ask(page, "bulk", from, from + 1000);
   const disk = await diskWrites(page);
-  const quiet = async (from) => {
-    let [last, since] = [from, performance.now()];
-    await until(
-      "the checkpoint is made",
-      async () => {
-        const now = await disk.bytes();
-        if (now !== last) [last, since] = [now, performance.now()];
-        return (last > from && performance.now() - since > 2000) || { not: now - from };
-      },
-      { seconds: 60 },
-    );
-  };
   await settled(page);
-  await quiet(-1);
+  await quiet(disk, -1);
   const turns = await hubTurns(profile.browser);
   const [taken, idle] = [[], []];
   for (const round of eachRound) {
@@ -153,7 +157,7 @@ async function checkpoints(figures, { profile, site, server }) {
     await settled(page);
     const before = await disk.bytes();
     await turns.start();
-    await quiet(before);
+    await quiet(disk, before);
     taken.push(await turns.longest());
     await turns.start();
     await delay(5000);
@@ -162,6 +166,38 @@ async function checkpoints(figures, { profile, site, server }) {
   const floor = { name: "when nothing happens", rounds: idle };
   figures.add("the hub's longest turn in a checkpoint", "ms", taken, { floor, goal: { atMost: 4 } });
   await profile.closeTab(page);
+}
+
+/** An open of a document of 10 MB whose log is almost full, because the browser was killed, beside one left in order. */
+async function opens(figures, { profile, site, server }) {
+  say("opens after a kill");
+  const [ordered, killed] = [[], []];
+  const open = async (times) => {
+    const page = await profile.open(site.origin);
+    times.push(await ask(page, "open", "opens", server.url, 0));
+    await settled(page);
+    return page;
+  };
+  const first = await profile.open(site.origin);
+  await ask(first, "open", "opens", server.url);
+  for (let from = 0; from < 10_000; from += 1000) await ask(first, "bulk", from, from + 1000);
+  await settled(first);
+  await quiet(await diskWrites(first), -1);
+  for (const _ of eachRound) {
+    await profile.quit();
+    await profile.start();
+    let page = await open(ordered);
+    const disk = await diskWrites(page);
+    while ((await disk.bytes()) < FULL_LOG) await ask(page, "rewrite", 100);
+    await settled(page);
+    await profile.kill();
+    await profile.start();
+    page = await open(killed);
+    // An opening begins a new log; once it is whole, the next finds nothing but it.
+    await quiet(await diskWrites(page), -1);
+  }
+  const floor = { name: "left in order", rounds: ordered };
+  figures.add("open after a kill, 10 MB", "ms", killed, { floor, goal: { ratio: 1.3 } });
 }
 
 /** A document of about 100 MB. */
@@ -204,6 +240,7 @@ try {
   const all = { profile, site, server };
   await written(figures, all);
   await checkpoints(figures, all);
+  await opens(figures, all);
   await pending(figures, all);
   await large(figures, all);
 } finally {

@@ -246,6 +246,16 @@ class Bench {
     await Promise.all(Array.from({ length: count }, () => this.#write("toggle")));
   }
 
+  /** Gives random rows new titles of a kilobyte, each confirmed before the next. */
+  async rewrite(count: number) {
+    for (let left = count; left > 0; left -= 1) {
+      const noise = crypto.getRandomValues(new Uint8Array(500));
+      const title = Array.from(noise, (byte) => byte.toString(16).padStart(2, "0")).join("");
+      const row = Math.floor(Math.random() * 10_000);
+      await this.doc.mutate.retitle({ id: keyOf(row), title }).confirmed;
+    }
+  }
+
   async confirmOne(row: number, title: string) {
     await this.doc.mutate.retitle({ id: keyOf(row), title }).confirmed;
   }
