@@ -11,6 +11,8 @@ use offprint_protocol::{
 pub const ANSWERED_LIMIT: usize = 1024;
 /// How many points of a client's timeline are kept.
 pub const MARKS_LIMIT: usize = 32;
+/// How many rejections are kept of those that a primary's client has received.
+const RECEIVED_LIMIT: usize = 64;
 
 /// What was decided for one client.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,8 +23,8 @@ pub struct ClientEntry {
     pub key: ClientKey,
     /// Points up to which its mutations are decided, ascending; the last is how far that is.
     pub marks: Vec<Mark>,
-    /// On a replica, those that the app has not dismissed; on a primary, those that the client may not have received.
-    /// Ascending.
+    /// On a replica, those that the app has not dismissed; on a primary, those that the client, or a copy of its profile,
+    /// may not have received. Ascending.
     pub rejections: Vec<Rejection>,
     /// On a replica, the mutations that these rejections are of, as far as they are known. Ascending.
     pub refused: Vec<Mutation>,
@@ -142,8 +144,20 @@ impl Ledger {
         }
     }
 
-    /// On a primary: the client has received what was decided up to `through`.
+    /// On a primary: the client has received what was decided up to `through`. A copy of its profile may not have, as
+    /// long as there are marks that it can know; for it the newest of those rejections are kept.
     pub fn received(&mut self, client: ClientId, through: MutationSeq) {
+        if let Some(entry) = self.clients.get_mut(&client) {
+            let up_to = |seq| entry.rejections.partition_point(|rejection| rejection.seq <= seq);
+            let received = up_to(through);
+            let oldest = entry.marks.first().map_or(through, |mark| mark.seq);
+            let forgotten = received.min(up_to(oldest)).max(received.saturating_sub(RECEIVED_LIMIT));
+            entry.rejections.drain(..forgotten);
+        }
+    }
+
+    /// Forgets a client's rejections up to `through`.
+    pub fn forget(&mut self, client: ClientId, through: MutationSeq) {
         if let Some(entry) = self.clients.get_mut(&client) {
             entry.rejections.retain(|rejection| rejection.seq > through);
         }
@@ -310,6 +324,22 @@ mod tests {
             (entry.refused(MutationSeq(2)), entry.refused(MutationSeq(4))),
             (None, Some(&mutation(4)))
         );
+    }
+
+    #[test]
+    fn what_a_client_has_received_is_kept_while_a_copy_of_it_can_come() {
+        let mut ledger = ledger();
+        (1..=40).for_each(|through| ledger.decide(&outcome(through, &[through])).unwrap());
+        let kept = |ledger: &Ledger| ledger.rejections(ME).iter().map(|one| one.seq.0).collect::<Vec<_>>();
+        ledger.received(ME, MutationSeq(2));
+        assert_eq!(kept(&ledger), (3..=40).collect::<Vec<_>>());
+        ledger.received(ME, MutationSeq(30));
+        let oldest = ledger.client(ME).unwrap().marks[0].seq.0;
+        assert_eq!(kept(&ledger), (oldest + 1..=40).collect::<Vec<_>>());
+        let many: Vec<u64> = (41..=200).collect();
+        ledger.decide(&outcome(200, &many)).unwrap();
+        ledger.received(ME, MutationSeq(190));
+        assert_eq!(kept(&ledger), (191 - RECEIVED_LIMIT as u64..=200).collect::<Vec<_>>());
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod pair;
 
 use offprint_core::host::ReplicaInput;
 use offprint_protocol::message::ClientMessage;
-use offprint_protocol::rpc::Connection;
+use offprint_protocol::rpc::{Connection, Request};
 use pair::*;
 
 fn client_id(client: &Client) -> offprint_protocol::ClientId {
@@ -186,4 +186,36 @@ fn what_one_copy_has_heard_does_not_make_the_server_forget_what_the_other_was_re
     sync_all(&mut server, &mut [&mut one, &mut two, &mut three]);
     assert_eq!((one.status().pending, two.status().pending), (0, 0));
     assert_eq!(one.rows(&names()), two.rows(&names()));
+}
+
+#[test]
+fn what_both_copies_had_pending_is_told_as_rejected_to_both() {
+    let mut server = Server::new(1);
+    let mut one = Client::new(2);
+    let mut three = Client::new(3);
+    sync(&mut server, &mut [&mut one, &mut three]);
+    cut(&mut server, &mut one);
+    three.ask(add("taken"));
+    sync(&mut server, &mut [&mut three]);
+    one.ask(add("taken"));
+    one.ask(add("shared"));
+    let mut two = one.copied(50);
+    let mut one = one.reopen();
+    sync(&mut server, &mut [&mut one]);
+    assert_eq!(one.status().rejections.len(), 1);
+    // It says that it has heard, and goes on.
+    cut(&mut server, &mut one);
+    reconnect(&mut server, &mut one);
+    for more in 0..5 {
+        one.ask(add(&format!("more {more}")));
+        sync(&mut server, &mut [&mut one]);
+    }
+    sync_all(&mut server, &mut [&mut two]);
+    assert_eq!(two.status().pending, 0);
+    assert_eq!(two.status().rejections, one.status().rejections);
+    // Once told, it is not told again: neither to who dismissed it nor to who keeps it.
+    let refused = one.status().rejections[0].seq;
+    one.ask(Request::Dismiss { seq: refused });
+    sync_all(&mut server, &mut [&mut one, &mut two]);
+    assert_eq!((one.status().rejections.len(), two.status().rejections.len()), (0, 1));
 }

@@ -103,7 +103,7 @@ impl Primary {
         checked?;
         let key = hello.secret.key();
         open.register(hello.client, key, hello.confirmed);
-        open.received(hello.client, hello.confirmed);
+        let (heard, _) = open.received(hello.client, hello.confirmed);
         let change = Change::Adopted(image.clone());
         let clients = open.ledger.clone();
         let entry = Entry { at: self.now, clients, outcomes: Vec::new(), change };
@@ -112,7 +112,7 @@ impl Primary {
         // Whoever greeted before has the start of another history: they come back.
         self.close_where(|_| true, effects);
         // Once that is durable it is told so, with no commits: it is in step.
-        let delivery = Delivery::new(Some(position));
+        let delivery = Delivery::new(Some(position), heard);
         let (client, begins) = (hello.client, hello.confirmed);
         self.sessions.insert(session, Session { client, key, begins, queued: begins.seq, delivery });
         Ok(())

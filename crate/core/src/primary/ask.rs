@@ -192,7 +192,7 @@ impl Open {
     /// Keeps what became of the client's last mutation that is decided; who went on has heard of those before it.
     fn keep_last(&mut self, client: ClientId) {
         let last = self.ledger.through(client).seq;
-        self.ledger.received(client, MutationSeq(last.0.saturating_sub(1)));
+        self.ledger.forget(client, MutationSeq(last.0.saturating_sub(1)));
     }
 
     /// Queues the mutation unless it is queued or decided already, and gives its number.

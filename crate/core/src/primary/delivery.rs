@@ -25,7 +25,9 @@ const PARTS: usize = 4;
 pub(super) struct Delivery {
     /// It was sent everything up to here; nothing if what it has is to be replaced.
     has: Option<Position>,
-    /// Of its client's mutations it was told what became of those up to here; nothing before the first message.
+    /// Of its client's mutations it knew what became of those up to here when it came.
+    heard: MutationSeq,
+    /// It was told what became of those up to here; nothing before the first message.
     told: Option<MutationSeq>,
     /// The snapshot that it fetches: until it says that it has it, nothing is told but pongs.
     fetches: Option<Position>,
@@ -131,9 +133,10 @@ impl Delivery {
         }
     }
 
-    /// That of a session that was welcomed and has this, or nothing that can be built upon.
-    pub(super) fn new(has: Option<Position>) -> Self {
-        Self { has, told: None, fetches: None, rollup: None, ping: None, unwritten: 0 }
+    /// That of a session that was welcomed and has this, or nothing that can be built upon, and that has heard of what
+    /// was refused up to `heard`.
+    pub(super) fn new(has: Option<Position>, heard: MutationSeq) -> Self {
+        Self { has, heard, told: None, fetches: None, rollup: None, ping: None, unwritten: 0 }
     }
 
     /// It is to fetch this, over HTTP.
@@ -215,8 +218,8 @@ impl Delivery {
         if self.told == Some(through.seq) {
             return Vec::new();
         }
-        let is_new = |seq: MutationSeq| self.told.is_none_or(|told| seq > told);
-        let rejections = ledger.rejections(client).iter().filter(|rejection| is_new(rejection.seq));
+        let told = self.told.unwrap_or(self.heard);
+        let rejections = ledger.rejections(client).iter().filter(|rejection| rejection.seq > told);
         vec![Outcome { client, through, rejections: rejections.cloned().collect() }]
     }
 }

@@ -9,7 +9,7 @@ use super::delivery::Delivery;
 use super::{Open, Primary, Queued, Session, WAITING};
 use crate::host::PrimaryEffect;
 
-/// The most refusals of a client's that are kept until it confirms them, but for those of one batch.
+/// The most refusals of a client's that are kept, but for those of one batch, before it says which it has heard of.
 const UNCONFIRMED: usize = 1024;
 
 impl Primary {
@@ -43,7 +43,7 @@ impl Primary {
             return Ok(());
         }
         let open = self.open.as_mut().expect("BUG: greeting before the journal has begun");
-        let through = open.received(hello.client, hello.confirmed);
+        let (heard, through) = open.received(hello.client, hello.confirmed);
         let known = open.ledger.client(hello.client);
         let marks = known.map_or_else(|| vec![hello.confirmed], |known| known.marks.clone());
         // It sends again what is undecided. Until its marks are compared it may be a copy of who sent that before.
@@ -52,7 +52,7 @@ impl Primary {
         let known = |has: &Position| open.tail.contains(has) && pages.image().remembers(has.lsn);
         let has = hello.position.filter(|has| open.tail.reaches(has) || known(has));
         let journal = open.tail.end().journal;
-        let mut delivery = Delivery::new(has);
+        let mut delivery = Delivery::new(has, heard);
         let catch_up = match has {
             Some(has) if open.tail.reaches(&has) => CatchUp::Tail,
             Some(_) => CatchUp::Rollup,
@@ -199,20 +199,20 @@ impl Open {
         Ok(())
     }
 
-    /// A client has on disk what was decided up to `confirmed`; gives up to where there are decisions.
-    pub(super) fn received(&mut self, client: ClientId, confirmed: Mark) -> MutationSeq {
-        let Some(known) = self.ledger.client(client) else { return confirmed.seq };
+    /// A client has on disk what was decided up to `confirmed`; gives up to where it has heard of that here, and up to where
+    /// there are decisions.
+    pub(super) fn received(&mut self, client: ClientId, confirmed: Mark) -> (MutationSeq, MutationSeq) {
+        let Some(known) = self.ledger.client(client) else { return (confirmed.seq, confirmed.seq) };
         // Another mark is a copy's, or of a history that is lost: this client may not have heard what was refused.
-        if known.marks.contains(&confirmed) {
-            self.ledger.received(client, confirmed.seq);
-        }
+        let heard = if known.marks.contains(&confirmed) { confirmed.seq } else { MutationSeq(0) };
+        self.ledger.received(client, heard);
         if confirmed.seq > self.ledger.through(client).seq {
             // Decided in a history that is lost: counting goes on from there.
             let lost = Outcome { client, through: confirmed, rejections: Vec::new() };
             self.ledger.decide(&lost).expect("BUG: the client is registered");
             self.unrecorded.insert(client);
         }
-        self.ledger.through(client).seq
+        (heard, self.ledger.through(client).seq)
     }
 
     /// The last mutation of a client that waits for the next batch.
