@@ -226,6 +226,27 @@ fn a_power_cut_while_the_definition_changes_loses_nothing() {
 }
 
 #[test]
+fn what_is_pending_on_a_servers_history_stays_so_when_the_definition_changes_without_the_server() {
+    let mut server = Server::new(9);
+    let mut client = Client::new(1);
+    client.ask(add("before"));
+    sync(&mut server, &mut [&mut client]);
+    let mut client = client.reopen_with(false);
+    let no = client.ask(mutate("set", &[("name", text("before")), ("data", text("alone"))]));
+    assert_eq!(client.told(no), ["applied", "durable"]);
+    for with_server in [false, true] {
+        client = client.reopen_under(newer(), with_server);
+        assert_eq!((client.status().pending, client.status().local), (1, false));
+    }
+    let mut server = Server::serving(newer(), 10, server.disk, |primary| primary);
+    sync(&mut server, &mut [&mut client]);
+    assert_eq!((client.status().pending, client.status().rejections), (0, vec![]));
+    let changed = Select { sql: "SELECT name FROM item WHERE data = 'alone'".into(), params: vec![] };
+    assert_eq!(client.rows(&changed).len(), client.rows(&names()).len(), "it is there");
+    assert_eq!(server.primary.image(), client.replica.image());
+}
+
+#[test]
 fn what_a_server_is_to_decide_stays_pending_under_a_newer_definition() {
     let mut client = Client::new(1);
     client.ask(add("one"));

@@ -5,6 +5,7 @@ use offprint_protocol::{Definition, RequestNo, TabId};
 
 use super::{Replica, State};
 use crate::document::{Document, Told};
+use crate::head::Origin;
 use crate::host::ReplicaEffect;
 use crate::journal::{Journal, Recovered};
 
@@ -21,8 +22,11 @@ impl Replica {
         let mutators = std::mem::take(mutators);
         let damage = recovered.damage.clone();
         let is_other = |made_with: &Definition| *made_with != self.config.definition;
-        let made_with =
-            recovered.definition.clone().filter(is_other).filter(|_| !recovered.pending.is_empty());
+        // What is pending on a server's history is the server's to decide, whoever it was opened without.
+        let is_confirmed =
+            recovered.image.position().is_none() || recovered.image.origin() != Origin::Primary;
+        let made_with = recovered.definition.clone().filter(is_other);
+        let made_with = made_with.filter(|_| is_confirmed && !recovered.pending.is_empty());
         let (config, slice) = (self.config.clone(), self.slice);
         let opened = match made_with {
             None => Document::open(config, mutators, recovered, slice),

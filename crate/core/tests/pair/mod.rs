@@ -400,12 +400,17 @@ impl Server {
     }
 
     pub fn made(entropy: u8, disk: DiskMemory, make: impl FnOnce(Primary) -> Primary) -> Self {
-        let config = PrimaryConfig {
-            document: DocumentId::new("doc").unwrap(),
-            definition: definition(),
-            history: None,
-            entropy: [entropy; 32],
-        };
+        Self::serving(definition(), entropy, disk, make)
+    }
+
+    pub fn serving(
+        definition: Definition,
+        entropy: u8,
+        disk: DiskMemory,
+        make: impl FnOnce(Primary) -> Primary,
+    ) -> Self {
+        let document = DocumentId::new("doc").unwrap();
+        let config = PrimaryConfig { document, definition, history: None, entropy: [entropy; 32] };
         let primary = make(Primary::new(config).unwrap());
         let (down, closed, slow) = (VecDeque::new(), Vec::new(), BTreeMap::new());
         let mut server = Self { primary, disk, down, closed, slow, entropy, next: 1 };
