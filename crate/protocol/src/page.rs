@@ -227,7 +227,11 @@ impl Decode for PagePatch {
         }
         let crc = from.u32()?;
         let kind = from.u8()?;
-        let bytes = from.bytes()?.to_vec();
+        let bytes = from.bytes()?;
+        if bytes.len() > PAGE_SIZE {
+            return Err(bad("a page patch is longer than a page"));
+        }
+        let bytes = bytes.to_vec();
         let bytes = match kind {
             0 => PatchBytes::Raw(bytes),
             1 => PatchBytes::Lz4(bytes),

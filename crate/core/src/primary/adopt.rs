@@ -6,6 +6,7 @@ use offprint_protocol::{Code, Encode, Error, Lsn, Rollup, SessionNo};
 use crate::entry::{Change, Entry};
 use crate::host::PrimaryEffect;
 use crate::image::Image;
+use crate::ledger::ClientEntry;
 use crate::primary::batch::Appending;
 use crate::primary::delivery::Delivery;
 use crate::primary::{Primary, Session};
@@ -32,10 +33,14 @@ impl Primary {
     ) -> Result<bool, Error> {
         let open = self.open.as_mut().expect("BUG: greeting before the journal has begun");
         let ours = open.tail.end();
-        let Some(theirs) = hello.position.filter(|theirs| hello.local && theirs.journal != ours.journal)
-        else {
+        let Some(theirs) = hello.position.filter(|_| hello.local) else { return Ok(false) };
+        // It may have begun as the same and gone on otherwise, by a copy of the device or without the server.
+        let is_taken_over = |known: &ClientEntry| known.marks.contains(&hello.confirmed);
+        if theirs.journal == ours.journal
+            && (open.tail.contains(&theirs) || open.ledger.client(hello.client).is_some_and(is_taken_over))
+        {
             return Ok(false);
-        };
+        }
         if ours.lsn > Lsn(0) {
             let what = "the document on the server has another history than the one on the device";
             return Err(Error::new(Code::Diverged, what));
@@ -64,6 +69,10 @@ impl Primary {
         let Some(offer) = self.offer.as_mut().filter(|offer| offer.session == session) else {
             return Err(Error::new(Code::BadState, "an offer that was not asked for"));
         };
+        // Pages alone are counted: nothing else may come without end.
+        if !part.outcomes.is_empty() || part.pages.is_empty() && !part.last {
+            return Err(Error::new(Code::BadState, "a part of an offer has outcomes, or no pages"));
+        }
         offer.pages += part.pages.len();
         if offer.pages.max(part.page_count as usize) > PAGES.min(self.limits.pages as usize) {
             return Err(Error::new(Code::Limit, "the offered document is too long"));

@@ -114,7 +114,10 @@ impl Open {
     pub(super) fn confirm(&mut self, Appending { entry, image, batch, .. }: &Appending) -> Result<(), Error> {
         self.waiting -= batch.iter().map(|queued| queued.size).sum::<usize>();
         match &entry.change {
-            Change::Adopted(_) => self.database.pages().update_image(|ours| ours.clone_from(image)),
+            Change::Adopted(_) => {
+                self.database.pages().update_image(|ours| ours.clone_from(image));
+                self.is_moved = true;
+            }
             _ => self.database.pages().settle_overlay(image.clone()),
         }
         self.decide(entry, image)
