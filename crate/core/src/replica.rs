@@ -358,8 +358,8 @@ impl Replica {
         effects: &mut Vec<ReplicaEffect>,
     ) {
         match request {
-            Request::Reconnect => self.sync.nudge(effects),
-            Request::TakeServers => self.sync.take_servers(effects),
+            Request::Reconnect => self.sync.nudge(now, effects),
+            Request::TakeServers => self.sync.take_servers(now, effects),
             _ => {}
         }
         match &mut self.state {

@@ -18,6 +18,8 @@ use crate::timeline::Timeline;
 const WINDOW: usize = 256 << 10;
 /// After this much silence the server is asked for a sign of life; after twice as much it is given up. Milliseconds.
 const SILENCE: u64 = 15_000;
+/// A sign of life that was asked for from outside has to come within this, in milliseconds: the network may be another.
+const NUDGED: u64 = 10_000;
 /// The first and the longest wait between attempts, in milliseconds.
 const BACK_OFF: (u64, u64) = (250, 30_000);
 
@@ -81,6 +83,17 @@ enum State {
     Online { sent: MutationSeq },
 }
 
+/// What a session does after one in which a push was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    /// Nothing was refused.
+    None,
+    /// It pushes nothing before the catch-up is applied: a refusal would cut that off again.
+    CatchUp,
+    /// It only reads: who it is may not write.
+    Session,
+}
+
 /// The conversation.
 #[derive(Debug)]
 pub(crate) struct Sync {
@@ -94,10 +107,12 @@ pub(crate) struct Sync {
     /// What is here cannot be built upon: ask for everything.
     distrust: bool,
     window: usize,
+    hold: Hold,
     /// What was decided when something was pushed last.
     answered: MutationSeq,
     heard: u64,
-    asked: bool,
+    /// It was asked for a sign of life, and is given up at this time without one.
+    asked: Option<u64>,
     jitter: Entropy,
 }
 
@@ -111,9 +126,10 @@ impl Sync {
             journal: JournalId([0; 16]),
             distrust: false,
             window: WINDOW,
+            hold: Hold::None,
             answered: MutationSeq(0),
             heard: 0,
-            asked: false,
+            asked: None,
             jitter: Entropy::new(entropy, "offprint sync jitter"),
         }
     }
@@ -143,11 +159,20 @@ impl Sync {
         }
     }
 
-    /// Connects now if it was waiting; asks for a sign of life if it believes to be connected.
-    pub(crate) fn nudge(&mut self, effects: &mut Vec<ReplicaEffect>) {
+    /// Connects now if it was waiting, and again if it may only read; asks for a sign of life if it believes to be connected.
+    pub(crate) fn nudge(&mut self, now: u64, effects: &mut Vec<ReplicaEffect>) {
         match self.state {
             State::Waiting { .. } => self.connect(effects),
-            State::Online { .. } if !self.asked => self.ping(effects),
+            State::Online { .. } if self.hold == Hold::Session => {
+                self.suspend(effects);
+                self.connect(effects);
+            }
+            State::Online { .. } => {
+                let until = now.saturating_add(NUDGED);
+                if self.asked.is_none_or(|asked| until < asked) {
+                    self.ping(until, effects);
+                }
+            }
             _ => {}
         }
     }
@@ -160,7 +185,7 @@ impl Sync {
         self.state = State::Greeting;
         self.parts.clear();
         self.heard = now;
-        self.asked = false;
+        self.asked = None;
         effects.push(ReplicaEffect::Send(ClientMessage::Hello(hello).to_bytes()));
     }
 
@@ -172,7 +197,7 @@ impl Sync {
         effects: &mut Vec<ReplicaEffect>,
     ) -> Vec<Delivery> {
         self.heard = now;
-        self.asked = false;
+        self.asked = None;
         let result = ServerMessage::from_bytes(frame).and_then(|message| self.message(now, message, effects));
         result.unwrap_or_else(|error| {
             self.give_up(now, error.into(), effects);
@@ -190,7 +215,13 @@ impl Sync {
             // Frames of a session that was given up may still arrive.
             (State::Off | State::Paused | State::Waiting { .. } | State::Opening, _) => Ok(Vec::new()),
             (_, ServerMessage::Refused { code, message }) => {
+                let hold = match self.is_unanswered() {
+                    true if code == Code::Forbidden.as_str() => Hold::Session,
+                    true => Hold::CatchUp,
+                    false => Hold::None,
+                };
                 self.give_up(now, Problem { code, message }, effects);
+                self.hold = hold;
                 Ok(Vec::new())
             }
             (_, ServerMessage::Pong(_)) => Ok(Vec::new()),
@@ -244,8 +275,10 @@ impl Sync {
     pub(crate) fn applied(&mut self, confirmed: MutationSeq) -> bool {
         let State::CatchingUp { sent, .. } = self.state else { return false };
         self.state = State::Online { sent: sent.unwrap_or(confirmed) };
-        self.attempts = 0;
-        self.problem = None;
+        if self.hold != Hold::Session {
+            self.hold = Hold::None;
+            self.problem = None;
+        }
         self.distrust = false;
         true
     }
@@ -256,7 +289,9 @@ impl Sync {
 
     /// What is pending after `decided` may be pushed before the catch-up is applied: there may be no room for that.
     pub(crate) fn may_push(&mut self, decided: MutationSeq) {
-        if let State::CatchingUp { sent, .. } = &mut self.state {
+        if let State::CatchingUp { sent, .. } = &mut self.state
+            && self.hold == Hold::None
+        {
             *sent = Some(decided);
         }
     }
@@ -273,6 +308,7 @@ impl Sync {
     pub(crate) fn suspend(&mut self, effects: &mut Vec<ReplicaEffect>) {
         effects.push(ReplicaEffect::Disconnect);
         self.state = State::Off;
+        self.hold = Hold::None;
     }
 
     /// Sends the history that is here.
@@ -282,9 +318,9 @@ impl Sync {
     }
 
     /// Asks for everything the server has, in place of what is here.
-    pub(crate) fn take_servers(&mut self, effects: &mut Vec<ReplicaEffect>) {
+    pub(crate) fn take_servers(&mut self, now: u64, effects: &mut Vec<ReplicaEffect>) {
         self.distrust = true;
-        self.nudge(effects);
+        self.nudge(now, effects);
     }
 
     /// What the server delivered does not fit: start over, from nothing if it is the pages that do not.
@@ -303,11 +339,25 @@ impl Sync {
             self.window = (2 * self.window).min(WINDOW);
         }
         *sent = (*sent).max(self.answered);
-        let mutations = timeline.sendable(*sent, self.window);
-        if let Some(last) = mutations.last() {
-            *sent = last.seq;
-            effects.push(ReplicaEffect::Send(ClientMessage::Push(mutations).to_bytes()));
+        if self.hold != Hold::Session {
+            let mutations = timeline.sendable(*sent, self.window);
+            if let Some(last) = mutations.last() {
+                *sent = last.seq;
+                effects.push(ReplicaEffect::Send(ClientMessage::Push(mutations).to_bytes()));
+            }
         }
+        // Until it is answered, what was pushed may be refused.
+        if matches!(self.state, State::Online { .. }) && !self.is_unanswered() {
+            self.attempts = 0;
+        }
+    }
+
+    /// Whether something was pushed that is not decided yet.
+    fn is_unanswered(&self) -> bool {
+        let (State::Online { sent } | State::CatchingUp { sent: Some(sent), .. }) = self.state else {
+            return false;
+        };
+        sent > self.answered
     }
 
     /// The socket is closed, or could not be opened.
@@ -349,11 +399,10 @@ impl Sync {
     }
 
     fn back_off(&mut self, now: u64) {
-        if let State::Online { sent } | State::CatchingUp { sent: Some(sent), .. } = self.state
-            && sent > self.answered
-        {
+        if self.is_unanswered() {
             self.window = (self.window / 2).max(1);
         }
+        self.hold = Hold::None;
         let (first, longest) = BACK_OFF;
         let wait = first.saturating_mul(1 << self.attempts.min(16)).min(longest);
         self.attempts += 1;
@@ -365,6 +414,7 @@ impl Sync {
     /// The clock was set back by so much.
     pub(crate) fn turn_back(&mut self, back: u64) {
         self.heard = self.heard.saturating_sub(back);
+        self.asked = self.asked.map(|until| until.saturating_sub(back));
         if let State::Waiting { until } = &mut self.state {
             *until = until.saturating_sub(back);
         }
@@ -375,11 +425,11 @@ impl Sync {
         match self.state {
             State::Waiting { until } if until <= now => self.connect(effects),
             State::Online { .. } | State::Greeting | State::CatchingUp { .. } => {
-                if now >= self.heard.saturating_add(2 * SILENCE) {
+                if self.asked.is_some_and(|until| now >= until) {
                     let silent = Error::new(Code::Unreachable, "the server has been silent for too long");
                     self.give_up(now, silent.into(), effects);
-                } else if now >= self.heard.saturating_add(SILENCE) && !self.asked {
-                    self.ping(effects);
+                } else if self.asked.is_none() && now >= self.heard.saturating_add(SILENCE) {
+                    self.ping(self.heard.saturating_add(2 * SILENCE).max(now), effects);
                 }
             }
             _ => {}
@@ -391,12 +441,12 @@ impl Sync {
         match self.state {
             State::Off | State::Paused | State::Opening => None,
             State::Waiting { until } => Some(until),
-            _ => Some(self.heard.saturating_add(if self.asked { 2 * SILENCE } else { SILENCE })),
+            _ => Some(self.asked.unwrap_or(self.heard.saturating_add(SILENCE))),
         }
     }
 
-    fn ping(&mut self, effects: &mut Vec<ReplicaEffect>) {
-        self.asked = true;
+    fn ping(&mut self, until: u64, effects: &mut Vec<ReplicaEffect>) {
+        self.asked = Some(until);
         effects.push(ReplicaEffect::Send(ClientMessage::Ping(self.heard).to_bytes()));
     }
 }

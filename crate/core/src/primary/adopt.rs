@@ -78,6 +78,10 @@ impl Primary {
             return Err(Error::new(Code::Limit, "the offered document is too long"));
         }
         let is_last = part.last;
+        if !is_last {
+            // A sign of life: what is behind it, a ping included, may be under way for long.
+            effects.push(PrimaryEffect::Send { session, frame: ServerMessage::Pong(0).to_bytes() });
+        }
         offer.parts.push(part);
         if is_last && let Some(offer) = self.offer.take() {
             self.adopt(offer, effects)?;

@@ -300,6 +300,14 @@ impl Client {
         }
     }
 
+    /// What it pushed does not arrive; whether that was something.
+    pub fn drop_pushes(&mut self) -> bool {
+        let is_push = |frame: &[u8]| matches!(ClientMessage::from_bytes(frame), Ok(ClientMessage::Push(_)));
+        let before = self.up.len();
+        self.up.retain(|(_, frame)| !frame.as_deref().is_some_and(is_push));
+        self.up.len() < before
+    }
+
     /// Somebody sets the clock back.
     pub fn turn_back(&mut self, milliseconds: u64) {
         self.now -= milliseconds;
