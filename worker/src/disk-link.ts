@@ -8,6 +8,8 @@ import type { TabPort } from "./tab-port.ts";
 const PATIENCE = 5_000;
 /** How long after a disk that was lost for a reason the next one is asked for. */
 const PAUSE = 250;
+/** The first and the longest wait before tabs are asked again that all said that they cannot. */
+const BACK_OFF = { first: 250, longest: 30_000 };
 
 export type DiskLinkHandlers = {
   /** The tabs that could lend a disk, best first. */
@@ -40,8 +42,12 @@ export class DiskLink {
   readonly #document: string;
   readonly #hubLock: string;
   readonly #handlers: DiskLinkHandlers;
-  /** How often a tab did not answer; one that said that it cannot is not asked again. */
+  /** How often a tab did not answer. */
   readonly #failures = new WeakMap<TabPort, number>();
+  /** Tabs that said that they cannot: their network may be back later, or their worker may run the next time. */
+  #unable = new WeakSet<TabPort>();
+  /** How often in a row nobody could. */
+  #fruitless = 0;
   #loans = 0;
   #asked: TabPort | undefined;
   #disk: Disk | undefined;
@@ -67,8 +73,11 @@ export class DiskLink {
     if (this.#ended || this.#disk || this.#asked) return;
     clearTimeout(this.#timer);
     const tab = this.#lender();
-    // Without one it waits: a tab that comes or wakes calls this again.
-    if (!tab) return;
+    if (!tab) {
+      // Without any it waits: a tab that comes or wakes calls this again.
+      if (this.#handlers.lenders().length > 0) this.#askAgain();
+      return;
+    }
     this.#asked = tab;
     this.#loans += 1;
     tab.post({ lend: { loan: this.#loans } });
@@ -117,12 +126,16 @@ export class DiskLink {
 
   notLent(tab: TabPort, loan: number, why: Problem): void {
     if (loan !== this.#loans || (this.#asked !== tab && this.#disk?.lender !== tab)) return;
-    this.#failures.set(tab, Number.POSITIVE_INFINITY);
+    this.#unable.add(tab);
     this.#asked = undefined;
     this.#drop();
-    const another = this.#lender() !== undefined;
-    this.#handlers.lost(another ? null : why);
-    if (another) this.want();
+    this.#handlers.lost(this.#lender() ? null : why);
+    this.want();
+  }
+
+  /** The tab is seen or runs again: what it could not do before it may be able to do now. */
+  trust(tab: TabPort): void {
+    if (this.#unable.delete(tab)) this.want();
   }
 
   /** A tab is gone or about to be frozen, and what it lent with it. */
@@ -143,8 +156,17 @@ export class DiskLink {
 
   #lender(): TabPort | undefined {
     const failures = (tab: TabPort) => this.#failures.get(tab) ?? 0;
-    const able = this.#handlers.lenders().filter((tab) => failures(tab) < Number.POSITIVE_INFINITY);
+    const able = this.#handlers.lenders().filter((tab) => !this.#unable.has(tab));
     return able.sort((a, b) => failures(a) - failures(b))[0];
+  }
+
+  #askAgain(): void {
+    const wait = Math.min(BACK_OFF.first * 2 ** this.#fruitless, BACK_OFF.longest);
+    this.#timer = setTimeout(() => {
+      this.#fruitless += 1;
+      this.#unable = new WeakSet();
+      this.want();
+    }, wait);
   }
 
   #use(port: MessagePort, lender: TabPort): void {
@@ -190,6 +212,7 @@ export class DiskLink {
     }
     if (this.#disk !== disk) return;
     disk.ready = true;
+    this.#fruitless = 0;
     this.#handlers.ready(empty);
   }
 

@@ -133,7 +133,10 @@ export class DocumentLife {
       this.#inputs.push({ request: { tab: tab.id, no, request } });
     } else if ("visible" in message) {
       tab.visible = message.visible;
-      if (tab.visible) this.#disk?.check();
+      if (tab.visible) {
+        this.#disk?.check();
+        this.#disk?.link?.trust(tab);
+      }
     } else if ("persisted" in message) this.#inputs.push({ persisted: { persisted: message.persisted } });
     else if ("awake" in message) this.#awake(tab, message.awake);
     else if ("lent" in message) this.#lent(tab, message.lent);
@@ -226,8 +229,10 @@ export class DocumentLife {
 
   #awake(tab: TabPort, awake: boolean): void {
     tab.awake = awake;
-    if (awake) this.#disk?.want();
-    else this.#disk?.link?.withoutTab(tab);
+    if (awake) {
+      this.#disk?.link?.trust(tab);
+      this.#disk?.want();
+    } else this.#disk?.link?.withoutTab(tab);
   }
 
   #lent(tab: TabPort, { loan, port }: { loan: number; port: MessagePort }): void {
