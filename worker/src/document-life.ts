@@ -7,7 +7,7 @@ import { documentLock, type HeldLock, holdLock } from "./lock.ts";
 import { problem } from "./problem.ts";
 import type { Hello, TabMessage, ToDisk } from "./rpc.ts";
 import { Socket } from "./socket.ts";
-import type { TabPort } from "./tab-port.ts";
+import { type TabPort, visibleFirst } from "./tab-port.ts";
 import { Tokens } from "./tokens.ts";
 
 /** How long another hub may hold the document before it is told. */
@@ -29,7 +29,7 @@ export class DocumentLife {
   readonly #handlers: DocumentLifeHandlers;
   readonly #life = new AbortController();
   readonly #alarm = new Alarm(() => this.#put("wake"));
-  readonly #tokens = new Tokens();
+  readonly #tokens = new Tokens(() => this.#handlers.tabs());
   #core: Core | undefined;
   #disk: DiskLadder | undefined;
   #socket: Socket | undefined;
@@ -193,7 +193,7 @@ export class DocumentLife {
 
   #connect(): void {
     this.#socket?.close();
-    this.#socket = new Socket(`${this.hello.server}/sync`, this.#token(), {
+    this.#socket = new Socket(`${this.hello.server}/sync`, this.#tokens.ask(), {
       opened: (token) => this.#put({ socketOpened: { token } }),
       frame: (bytes) => this.#put({ socketFrame: bytes }),
       closed: (why) => {
@@ -203,20 +203,11 @@ export class DocumentLife {
     });
   }
 
-  #token(): Promise<string> {
-    return this.#tokens.ask(
-      this.#handlers
-        .tabs()
-        .filter((tab) => tab.hello.auth)
-        .sort(visibleFirst)[0],
-    );
-  }
-
   #fetch({ journal, lsn, size }: { journal: string; lsn: number; size: number }): void {
     const { server, document } = this.hello;
     const url = `${server?.replace(/^ws/, "http")}/documents/${document}/snapshots/${journal}/${lsn}`;
     this.#download?.close();
-    this.#download = new Download(url, size, () => this.#token(), {
+    this.#download = new Download(url, size, () => this.#tokens.ask(), {
       bytes: (bytes) => this.#put({ snapshotBytes: bytes }),
       failed: () => this.#put("snapshotFailed"),
     });
@@ -241,5 +232,3 @@ export class DocumentLife {
     else port.postMessage("close" satisfies ToDisk);
   }
 }
-
-const visibleFirst = (a: TabPort, b: TabPort): number => Number(b.visible) - Number(a.visible);

@@ -54,6 +54,13 @@ export class TabPort {
   }
 }
 
+/** The tabs that somebody looks at come first. */
+export const visibleFirst = (a: TabPort, b: TabPort): number => Number(b.visible) - Number(a.visible);
+
+/** The tabs that answer come first: one that is asleep may not, however visible it was. */
+export const awakeFirst = (a: TabPort, b: TabPort): number =>
+  Number(b.awake) - Number(a.awake) || visibleFirst(a, b);
+
 /** Whether this can be a tab's message at all; what is in a request is for the core to judge. */
 export function isTabMessage(message: unknown): message is TabMessage {
   if (message === "bye") return true;

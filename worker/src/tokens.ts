@@ -1,33 +1,38 @@
 import { problem } from "./problem.ts";
 import type { Problem } from "./rpc.generated.ts";
-import type { TabPort } from "./tab-port.ts";
+import { awakeFirst, type TabPort } from "./tab-port.ts";
 
 /** How long an app's `auth` may take. */
 const PATIENCE = 20_000;
 
 type Ask = {
-  give: (token: string) => void;
+  give: (token: string | undefined) => void;
   refuse: (why: Problem) => void;
-  timer: ReturnType<typeof setTimeout>;
+  /** Ends what watches the tab and the time. */
+  end: () => void;
 };
 
 /** Tokens for the server, asked of the tabs: only their app can make one. */
 export class Tokens {
+  readonly #tabs: () => TabPort[];
   #last = 0;
   readonly #open = new Map<number, Ask>();
 
-  /** The token of this tab's app; empty when no tab has one to give. */
-  ask(tab: TabPort | undefined): Promise<string> {
-    if (!tab) return Promise.resolve("");
-    const ask = ++this.#last;
-    return new Promise((give, refuse) => {
-      const timer = setTimeout(
-        () => this.refuse(ask, problem("unauthorized", "the tab's auth() gave no token")),
-        PATIENCE,
-      );
-      this.#open.set(ask, { give, refuse, timer });
-      tab.post({ askToken: { ask } });
-    });
+  constructor(tabs: () => TabPort[]) {
+    this.#tabs = tabs;
+  }
+
+  /** The token of some tab's app, of another one's if that tab goes first; empty when no tab has one to give. */
+  async ask(): Promise<string> {
+    const best = () =>
+      this.#tabs()
+        .filter((tab) => tab.hello.auth)
+        .sort(awakeFirst)[0];
+    for (let tab = best(); tab; tab = best()) {
+      const token = await this.#ask(tab);
+      if (token !== undefined) return token;
+    }
+    return "";
   }
 
   give(ask: number, token: string): void {
@@ -38,9 +43,27 @@ export class Tokens {
     this.#take(ask)?.refuse(why);
   }
 
+  /** The token of this tab's app; nothing when the tab is gone. */
+  #ask(tab: TabPort): Promise<string | undefined> {
+    const ask = ++this.#last;
+    const { signal } = tab.life;
+    return new Promise((give, refuse) => {
+      const late = problem("unauthorized", "the tab's auth() gave no token");
+      const timer = setTimeout(() => this.refuse(ask, late), PATIENCE);
+      const gone = () => this.#take(ask)?.give(undefined);
+      signal.addEventListener("abort", gone);
+      const end = () => {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", gone);
+      };
+      this.#open.set(ask, { give, refuse, end });
+      tab.post({ askToken: { ask } });
+    });
+  }
+
   #take(ask: number): Ask | undefined {
     const open = this.#open.get(ask);
-    clearTimeout(open?.timer);
+    open?.end();
     this.#open.delete(ask);
     return open;
   }
