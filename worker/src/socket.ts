@@ -19,15 +19,18 @@ export class Socket {
   #late: ReturnType<typeof setTimeout> | undefined;
   #ended = false;
 
-  /** Connects, and asks for the token meanwhile. */
+  /** Connects once the token is there: a server waits for a greeting for less time than an app's `auth` may take. */
   constructor(url: string, token: Promise<string>, handlers: SocketHandlers) {
     this.#handlers = handlers;
     this.#url = url;
-    // Later, so that whoever asked for a socket has one when it fails at once.
-    queueMicrotask(() => this.#open(token));
+    // Later in any case, so that whoever asked for a socket has one when it fails at once.
+    token.then(
+      (token) => this.#open(token),
+      (problem: Problem) => this.#end(problem),
+    );
   }
 
-  #open(token: Promise<string>): void {
+  #open(token: string): void {
     if (this.#ended) return;
     let socket: WebSocket;
     try {
@@ -39,12 +42,10 @@ export class Socket {
     this.#socket = socket;
     socket.binaryType = "arraybuffer";
     this.#late = setTimeout(() => this.#end(unreachable(`${this.#url} does not answer`)), PATIENCE);
-    const open = new Promise<void>((resolve) => {
-      socket.onopen = () => {
-        clearTimeout(this.#late);
-        resolve();
-      };
-    });
+    socket.onopen = () => {
+      clearTimeout(this.#late);
+      this.#handlers.opened(token);
+    };
     socket.onmessage = ({ data }: MessageEvent<unknown>) => {
       if (data instanceof ArrayBuffer) this.#handlers.frame(new Uint8Array(data));
       else this.#end({ code: "bad_frame", message: "the server sent text; its frames are binary" });
@@ -52,12 +53,6 @@ export class Socket {
     socket.onclose = ({ code, reason }) => {
       this.#end(unreachable(`the connection with ${this.#url} ended (${code}${reason && `, ${reason}`})`));
     };
-    Promise.all([token, open]).then(
-      ([token]) => {
-        if (!this.#ended) this.#handlers.opened(token);
-      },
-      (problem: Problem) => this.#end(problem),
-    );
   }
 
   send(frame: Uint8Array<ArrayBuffer>): void {
