@@ -10,12 +10,15 @@ const program = process.env.OFFPRINT_SERVER ?? join(import.meta.dirname, "../../
 export class Server {
   #folder = mkdtempSync(join(tmpdir(), "offprint-server-"));
   #definition;
+  #options;
   #child;
   #port;
   #output = "";
 
-  constructor(definition) {
+  /** `options` are further ones of `offprint serve`. */
+  constructor(definition, options = []) {
     this.#definition = definition;
+    this.#options = options;
   }
 
   get port() {
@@ -41,6 +44,7 @@ export class Server {
       this.#folder,
       "--listen",
       `127.0.0.1:${this.#port ?? 0}`,
+      ...this.#options,
     ];
     const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"] });
     for (const stream of [child.stdout, child.stderr])

@@ -1,6 +1,6 @@
 import { until, within } from "../../../demo/e2e/lib/poll.mjs";
 
-/** Opens a document in a page; resolves with "open" or the error's code. */
+/** Opens a document in a page, with `auth: true` and the page's own `auth`; resolves with "open" or the error's code. */
 export const open = (page, id, options = {}) =>
   within(
     30,
@@ -12,6 +12,7 @@ export const open = (page, id, options = {}) =>
         try {
           window.doc = await window.offprint.open(options.other ? other : definition, id, {
             ...options,
+            ...(options.auth && { auth: () => window.auth() }),
             onStatus: (status) => window.statuses.push(status),
           });
           return "open";
