@@ -246,3 +246,40 @@ test("a document that was open goes on calling hubs, and tells of it", async (co
   hubs.at(-1)?.says({ status: READY });
   assert.deepEqual(attachment.status, READY);
 });
+
+const NOT_LOADED = { code: "not_loaded", message: "Offprint's module did not load" };
+
+test("an opening ends with a hub whose module does not load", async (context) => {
+  const { attachment, hub } = await attach(context);
+  hub.says({ refused: NOT_LOADED });
+  assert.equal(await stateOf(attachment.opened), "not_loaded");
+});
+
+test("a document that was open outlives a hub whose module does not load, with all that it was asked", async (context) => {
+  const { attachment, hub, hubs, tick } = await attach(context);
+  hub.says({ status: READY });
+  const write = attachment.mutate("add", {});
+  await die(hubs, 1, tick);
+  const refused = hubs.at(-1) as Hub;
+  refused.here();
+  refused.says({ refused: NOT_LOADED });
+  assert.deepEqual([attachment.closed, attachment.status.storage.reason], [undefined, NOT_LOADED]);
+  const called = hubs.length;
+  for (let waited = 0; hubs.length === called && waited < 15_000; waited += 50) tick(50);
+  const next = hubs.at(-1) as Hub;
+  assert.notEqual(next, refused);
+  next.here();
+  next.says({ status: READY });
+  assert.deepEqual(attachment.status, READY);
+  const asked = next.asked.flatMap((one) => (typeof one === "object" && "request" in one ? [one.no] : []));
+  assert.deepEqual(asked, [1]);
+  next.says({ durable: { requests: [1] } });
+  await write;
+});
+
+test("a document that was open is ended by a hub that refuses it for another reason", async (context) => {
+  const { attachment, hub } = await attach(context);
+  hub.says({ status: READY });
+  hub.says({ refused: { code: "definition_mismatch", message: "of a later version" } });
+  assert.equal(attachment.closed?.code, "definition_mismatch");
+});

@@ -1,5 +1,6 @@
 import type {
   Definition,
+  Problem,
   Reply,
   Request,
   Select as RpcSelect,
@@ -235,14 +236,7 @@ export class Attachment {
     this.#lock.release();
     this.#requests.close(error);
     this.#subscriptions.close(tell);
-    const { code, message } = error;
-    const storage = {
-      ...this.#status.storage,
-      kind: "none",
-      durable: false,
-      reason: { code, message },
-    } as const;
-    this.#setStatus({ ...this.#status, ready: false, storage });
+    this.#setStatus({ ...this.#status, ready: false, storage: this.#noStorage(error) });
     this.#listeners.clear();
   }
 
@@ -284,7 +278,7 @@ export class Attachment {
   #take(message: DocumentMessage): void {
     if (message === "gone") this.#farewell?.();
     else if (message === "endDisk") this.#lender.stop();
-    else if ("refused" in message) this.#fail(OffprintError.from(message.refused));
+    else if ("refused" in message) this.#refused(message.refused);
     else if ("lend" in message) this.#lender.lend(message.lend.loan);
     else if ("askToken" in message) this.#giveToken(message.askToken.ask);
     else if ("status" in message) this.#setStatus(message.status);
@@ -292,6 +286,26 @@ export class Attachment {
       if ("durable" in message) this.#persistence.kept();
       this.#requests.take(message) || this.#subscriptions.take(message);
     }
+  }
+
+  #refused(why: Problem): void {
+    if (why.code !== "not_loaded" || !this.#opened.isSettled) {
+      this.#fail(OffprintError.from(why));
+      return;
+    }
+    // Its module did load once: a deploy, or no network, and another hub will have it.
+    this.#lender.stop();
+    this.#link.callLater();
+    this.#tellNoHub(why);
+  }
+
+  /** Until there is a hub again, nothing is written. */
+  #tellNoHub(why: Problem): void {
+    this.#setStatus({ ...this.#status, storage: this.#noStorage(why) });
+  }
+
+  #noStorage({ code, message }: Problem): Status["storage"] {
+    return { ...this.#status.storage, kind: "none", durable: false, reason: { code, message } };
   }
 
   async #giveToken(ask: number): Promise<void> {
@@ -333,9 +347,7 @@ export class Attachment {
     if (!this.#opened.isSettled) {
       if (deaths >= DEATHS) this.#fail(new OffprintError("internal", message));
     } else if (inRow > 1) {
-      const reason = { code: "internal", message };
-      const storage = { ...this.#status.storage, kind: "none", durable: false, reason } as const;
-      this.#setStatus({ ...this.#status, storage });
+      this.#tellNoHub({ code: "internal", message });
     }
   }
 

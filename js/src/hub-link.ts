@@ -129,6 +129,13 @@ export class HubLink {
     this.#disconnect();
   }
 
+  /** Leaves a hub that cannot serve, and calls one again after a while. */
+  callLater(): void {
+    if (this.#closed) return;
+    this.#disconnect();
+    this.#timer = setTimeout(() => this.connect(), PATIENCE.longest);
+  }
+
   #disconnect(): void {
     clearTimeout(this.#timer);
     this.#connection.abort();
@@ -176,10 +183,8 @@ export class HubLink {
 
   #notLoaded(): void {
     // A hub that did load once may be out of reach for a while: a deploy, or no network.
-    if (this.#everHere) {
-      this.#disconnect();
-      this.#timer = setTimeout(() => this.connect(), PATIENCE.longest);
-    } else this.#fail("it is not where it was looked for, or it may not run here");
+    if (this.#everHere) this.callLater();
+    else this.#fail("it is not where it was looked for, or it may not run here");
   }
 
   #fail(why: string): void {
