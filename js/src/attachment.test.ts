@@ -283,3 +283,29 @@ test("a document that was open is ended by a hub that refuses it for another rea
   hub.says({ refused: { code: "definition_mismatch", message: "of a later version" } });
   assert.equal(attachment.closed?.code, "definition_mismatch");
 });
+
+for (const [what, event] of [
+  ["comes online", "online"],
+  ["is looked at again", "visibilitychange"],
+] as const) {
+  test(`the server is asked for a sign of life when the page ${what}, whatever the status says`, async (context) => {
+    const { hub } = await attach(context, "ws://server");
+    for (const [at, connection] of (["online", "offline"] as const).entries()) {
+      hub.says({ status: { ...READY, connection } });
+      target.dispatchEvent(new Event(event));
+      await settled();
+      const asked = hub.asked.flatMap((one) =>
+        typeof one === "object" && "request" in one ? [one.request] : [],
+      );
+      assert.deepEqual(asked, Array(at + 1).fill("reconnect"));
+    }
+  });
+}
+
+test("without a server nobody is asked for a sign of life", async (context) => {
+  const { hub } = await attach(context);
+  hub.says({ status: READY });
+  target.dispatchEvent(new Event("online"));
+  await settled();
+  assert.ok(!hub.asked.some((one) => typeof one === "object" && "request" in one));
+});

@@ -318,10 +318,9 @@ export class Attachment {
     }
   }
 
+  /** Asked while online, too: a connection may be one that nothing comes through any more. */
   #nudge(): void {
-    if (this.#settings.server !== null && this.#status.connection !== "online") {
-      this.#requests.ask("reconnect").catch(() => undefined);
-    }
+    if (this.#settings.server !== null) this.#requests.ask("reconnect").catch(() => undefined);
   }
 
   #sleep(): void {

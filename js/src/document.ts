@@ -84,7 +84,10 @@ export class Document<D extends DocumentDefinition = DocumentDefinition> {
     return this.#attachment.retry(seq);
   }
 
-  /** Tries the server now instead of at the end of the back-off; happens by itself when the page comes online. */
+  /**
+   * Tries the server now instead of at the end of the back-off, and asks one that seems to be connected for a sign of life;
+   * happens by itself when the page comes online or is looked at again.
+   */
   async reconnect(): Promise<void> {
     await this.#attachment.ask("reconnect");
   }
