@@ -42,7 +42,7 @@ const afterSome = (board, count) =>
 
 const cardIds = ({ cards }) => cards.map(({ id }) => id).sort();
 
-test("everything is there after a reload, after all tabs were closed and after a restart, without the server", async (t) => {
+test("storage: everything is there after a reload, after all tabs were closed and after a restart, without the server", async (t) => {
   const world = await World.for(t);
   const profile = await world.profile();
   let board = await world.board(profile);
@@ -75,7 +75,7 @@ test("everything is there after a reload, after all tabs were closed and after a
   await board.shows("next", ["a"]);
 });
 
-test("a board is made without a server, and keeps its pending changes over a restart", async (t) => {
+test("storage: a board is made without a server, and keeps its pending changes over a restart", async (t) => {
   const world = await World.for(t, { serving: false });
   const profile = await world.profile();
   let board = await world.board(profile);
@@ -94,7 +94,7 @@ test("a board is made without a server, and keeps its pending changes over a res
   );
 });
 
-test("a killed browser loses nothing that was durable", async (t) => {
+test("storage: a killed browser loses nothing that was durable", async (t) => {
   const world = await World.for(t, { serving: false });
   const profile = await world.profile();
   let board = await world.board(profile);
@@ -119,7 +119,7 @@ test("a killed browser loses nothing that was durable", async (t) => {
   assert.deepEqual(await board.notices(), []);
 });
 
-test("writing goes on when the tab closes that lent the disk, and nothing is lost or written twice", async (t) => {
+test("storage: writing goes on when the tab closes that lent the disk, and nothing is lost or written twice", async (t) => {
   const world = await World.for(t);
   const profile = await world.profile();
   const lender = await world.board(profile);
@@ -144,7 +144,7 @@ test("writing goes on when the tab closes that lent the disk, and nothing is los
   assert.deepEqual(await again.rows(), rows);
 });
 
-test("the other tabs go on when the process crashes that ran the hub", {
+test("storage: the other tabs go on when the process crashes that ran the hub", {
   skip: browserName !== "chromium" && "only Chromium can be told to crash a tab",
 }, async (t) => {
   const world = await World.for(t);

@@ -55,7 +55,7 @@ describe(`a document that had no server, in ${browserName}`, () => {
     return length;
   }
 
-  test("becomes the server's where that has none, with all that was made", async () => {
+  test("sync: a device's own document becomes the server's where that has none, with all that was made", async () => {
     const id = tabs.fresh();
     const made = await makeLocal(id);
     const page = await tabs.tab();
@@ -69,7 +69,7 @@ describe(`a document that had no server, in ${browserName}`, () => {
     assert.deepEqual(await notes(other), await notes(page));
   });
 
-  test("fails to open with diverged where the server has another, and takes that when it is told to", async () => {
+  test("sync: a device's own document fails to open with diverged where the server has another, and takes that when it is told to", async () => {
     const id = tabs.fresh();
     const other = await elsewhere.tab();
     assert.equal(await open(other, id, { server: server.url }), "open");

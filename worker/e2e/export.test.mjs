@@ -46,7 +46,7 @@ describe(`export and import in ${browserName}`, () => {
   afterEach(() => tabs.closeTabs());
   after(() => tabs?.end());
 
-  test("what is exported is one state, while another tab goes on writing", async (t) => {
+  test("storage: what is exported is one state, while another tab goes on writing", async (t) => {
     const id = tabs.fresh();
     const page = await tabs.tab();
     assert.equal(await open(page, id), "open");
@@ -79,7 +79,7 @@ describe(`export and import in ${browserName}`, () => {
     else assert.equal(said, "ok\n1500|1500\n1\n");
   });
 
-  test("what was exported becomes another document, in every tab, and is there again", async () => {
+  test("storage: what was exported becomes another document, in every tab, and is there again", async () => {
     const [from, to] = [tabs.fresh(), tabs.fresh()];
     const page = await tabs.tab();
     assert.equal(await open(page, from), "open");
@@ -127,7 +127,7 @@ describe(`export and import in ${browserName}`, () => {
     assert.equal(count, 701);
   });
 
-  test("an export that is not read to its end is given up, and the document closes", async () => {
+  test("storage: an export that is not read to its end is given up, and the document closes", async () => {
     const page = await tabs.tab();
     assert.equal(await open(page, tabs.fresh()), "open");
     await fill(page, 800);

@@ -63,7 +63,7 @@ describe(`a large document of the server, in ${browserName}`, () => {
     return all.filter((download) => download !== null);
   };
 
-  test("comes with progress while both sides edit", async () => {
+  test("sync: a large document comes with progress while both sides edit", async () => {
     const id = await makeLarge();
     detour = await Detour.start(server.port, () => ({ hold: 600_000 }));
     const page = await tabs.tab();
@@ -90,7 +90,7 @@ describe(`a large document of the server, in ${browserName}`, () => {
     assert.match(detour.requests[0], /accept-encoding:.*(zstd|gzip)/i);
   });
 
-  test("goes on where it was cut off, however often", async (t) => {
+  test("sync: a large document goes on where it was cut off, however often", async (t) => {
     t.diagnostic(`seed ${seed}`);
     const id = await makeLarge();
     let cuts = 0;
@@ -108,7 +108,7 @@ describe(`a large document of the server, in ${browserName}`, () => {
     await add(page, "afterwards", "confirmed");
   });
 
-  test("comes over the websocket where it does not come over HTTP", async () => {
+  test("sync: a large document comes over the websocket where it does not come over HTTP", async () => {
     const id = await makeLarge();
     detour = await Detour.start(server.port, () => 1);
     const page = await tabs.tab();
