@@ -74,6 +74,12 @@ IDBObjectStore.prototype.put = function (value, key) {
   return put.call(this, value, key);
 };\n`;
 
+// What gives pages and workers the finer clock, and takes from them whatever other sites do not offer.
+const ISOLATION = {
+  "cross-origin-opener-policy": "same-origin",
+  "cross-origin-embedder-policy": "require-corp",
+};
+
 const PRELUDES = {
   "cut/disk.js": CUT,
   "fail/disk.js": FAIL,
@@ -155,15 +161,17 @@ async function reactApp() {
  * traps, `doomed` one that always does, `cut` and `fail` removals that do not end, `full` no room to note one,
  * `deleted` a database that is not there any more, `noted` tells what a hub notes, `report` in each of them takes what
  * a page wants to be known outside, `clear` in each of them has the browser clear the site's data; `no-disk`, `no-hub`
- * and `no-wasm` lack a file, `react` is a React app.
+ * and `no-wasm` lack a file, `isolated` is cross-origin isolated, `react` is a React app.
  */
 export async function site() {
   const app = await reactApp();
   const suite = await filesSuite();
   let reports = "";
+  const withheld = new Map();
   const server = createServer((request, response) => {
     const [, folder, name = ""] = new URL(request.url, "http://site").pathname.split("/");
-    const send = (type, body) => response.writeHead(200, { "content-type": type }).end(body);
+    const policies = folder === "isolated" ? ISOLATION : {};
+    const send = (type, body) => response.writeHead(200, { "content-type": type, ...policies }).end(body);
     if (name === "" && folder === "react") {
       return send("text/html", '<!doctype html><body></body><script type="module" src="app.js"></script>');
     }
@@ -182,7 +190,8 @@ export async function site() {
     if (name === "files-suite.js") return send("text/javascript", suite);
     if (name === "holder.js") return send("text/javascript", holder);
     const missing = { "no-disk": "disk.js", "no-hub": "hub.js", "no-wasm": "offprint.wasm" }[folder];
-    if (name === missing) return response.writeHead(404).end();
+    if (withheld.has(name)) withheld.set(name, withheld.get(name) + 1);
+    if (name === missing || withheld.has(name)) return response.writeHead(404).end();
     try {
       const body = readFileSync(new URL(name, dist));
       const prelude = PRELUDES[`${folder}/${name}`];
@@ -195,6 +204,8 @@ export async function site() {
   return {
     /** What pages have posted to `report` so far, a word each. */
     reports: () => reports.split(" ").filter((word) => word !== ""),
+    /** The files that are not there for now, in any folder, each with how often it was asked for. */
+    withheld,
     url: (folder) => `http://127.0.0.1:${server.address().port}/${folder}/`,
     async close() {
       server.closeAllConnections();
