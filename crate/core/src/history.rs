@@ -1,7 +1,7 @@
 //! A document's past: what its primary's logs tell once they are kept, and the pages of any moment that they reach back
 //! to (FORMAT.md, "History"). Logs are in the order in which they were written.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use offprint_protocol::{Code, Error, JournalId, Lsn, Rollup};
 
@@ -65,10 +65,13 @@ pub fn behind(logs: &[Kept]) -> u64 {
     u64::MAX
 }
 
-/// How many of the logs, from the first on, no moment since `horizon` (in milliseconds since 1970) needs.
-pub fn outdated(logs: &[Kept], horizon: u64) -> usize {
-    let is_enough = |at: &usize| logs[*at].is_whole && logs[*at - 1].time < horizon;
-    (1..logs.len()).rev().find(is_enough).unwrap_or(0)
+/// How many of the logs, from the first on, no moment in `reach` (in milliseconds since 1970, up to now) needs.
+pub fn outdated(logs: &[Kept], reach: RangeInclusive<u64>) -> usize {
+    // A clock that was behind for a while puts an older time after one that is in reach. One that was ahead left a time
+    // that has yet to come: that says nothing, or all that follows would stay until then.
+    let older = logs.iter().take_while(|log| !reach.contains(&log.time)).count();
+    let is_enough = |at: &usize| logs[*at].is_whole && logs[*at - 1].time < *reach.start();
+    (1..logs.len().min(older + 1)).rev().find(is_enough).unwrap_or(0)
 }
 
 /// Which of the logs give the pages at this Lsn; `gone` if they do not reach back to it, `bad_argument` if it has yet to

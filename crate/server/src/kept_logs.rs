@@ -68,7 +68,7 @@ impl KeptLogs {
     pub(crate) fn age_out(&self, now: u64, reach: u64) -> io::Result<usize> {
         let (kept, paths): (Vec<_>, Vec<_>) = self.list()?.into_iter().unzip();
         let newest = kept.iter().map(|log| log.time).max().unwrap_or(0);
-        let count = outdated(&kept, now.min(newest).saturating_sub(reach));
+        let count = outdated(&kept, now.min(newest).saturating_sub(reach)..=now);
         for path in &paths[..count] {
             fs::remove_file(path)?;
         }
@@ -168,5 +168,39 @@ mod tests {
             assert_eq!(logs.age_out(now, 7).unwrap(), 0, "at {now}");
         }
         assert_eq!(names(&logs), all);
+    }
+
+    #[test]
+    fn a_clock_that_was_behind_for_a_while_deletes_nothing_that_is_in_reach() {
+        let document = tempfile::tempdir().unwrap();
+        let logs = KeptLogs::of(document.path());
+        let all = [kept(0, 9, 900, true), kept(9, 12, 5, false), kept(12, 20, 1000, true)];
+        for log in &all {
+            logs.add(b"log", log).unwrap();
+        }
+        assert_eq!(logs.age_out(1000, 100).unwrap(), 0);
+        assert_eq!(names(&logs), all);
+        logs.add(b"log", &kept(20, 30, 1001, true)).unwrap();
+        assert_eq!(logs.age_out(1001, 100).unwrap(), 2, "the first of them is out of reach, too");
+    }
+
+    #[test]
+    fn what_a_clock_that_was_ahead_left_does_not_stay_until_then() {
+        let document = tempfile::tempdir().unwrap();
+        let logs = KeptLogs::of(document.path());
+        let all = [
+            kept(0, 9, 100, true),
+            kept(9, 12, 9999, true),
+            kept(12, 20, 200, true),
+            kept(20, 30, 300, true),
+            kept(30, 40, 400, true),
+        ];
+        for log in &all {
+            logs.add(b"log", log).unwrap();
+        }
+        for (now, left) in [(210, 4), (211, 2), (311, 1)] {
+            logs.age_out(now, 10).unwrap();
+            assert_eq!(names(&logs), all[5 - left..], "since {now} - 10");
+        }
     }
 }
