@@ -29,6 +29,11 @@ pub struct Config {
     pub limits: Limits,
 }
 
+/// The least that [`Limits::message`] may be: with less a client could be refused for ever. An offer goes in parts of 1 MiB
+/// and a page; a mutation goes whole, even one that is to be rejected because of its length.
+pub(crate) const LEAST_MESSAGE: usize = 2 << 20;
+const _: () = assert!(LEAST_MESSAGE > MAX_ARGUMENT_BYTES + (64 << 10));
+
 /// What one session, one room, one wait may take.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -42,7 +47,7 @@ pub struct Limits {
     pub outbox: usize,
     /// How many bytes of frames may wait for a room.
     pub inbox: usize,
-    /// The most bytes of one frame from a client, at most [`MAX_FRAME`].
+    /// The most bytes of one frame from a client, at least 2 MiB and at most [`MAX_FRAME`].
     pub message: usize,
     /// The most bytes of one mutation's arguments, at most [`MAX_ARGUMENT_BYTES`].
     pub mutation: usize,

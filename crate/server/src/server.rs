@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use crate::app::App;
 use crate::back_end;
 use crate::check_definition::check_definition;
-use crate::config::Config;
+use crate::config::{Config, LEAST_MESSAGE};
 use crate::connections::{self, Stranger};
 use crate::data_lock::DataLock;
 use crate::origin::Origins;
@@ -58,10 +58,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens; documents are opened when somebody asks for them. Fails if the definition cannot be served,
-    /// or if other machines could connect without a token.
+    /// Listens; documents are opened when somebody asks for them. Fails if the definition cannot be served, if a limit
+    /// shuts clients out for ever, or if other machines could connect without a token.
     pub async fn bind(config: Config) -> Result<Self, StartError> {
         check_definition(&config.definition).map_err(StartError::BadDefinition)?;
+        if config.limits.message < LEAST_MESSAGE {
+            return Err(StartError::MessageTooShort(config.limits.message));
+        }
         let limits = config.limits.of_primary();
         let time = time_limit(config.limits.mutation_time);
         let make: MakeMachine =

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use offprint_protocol::Error;
 
+use crate::config::LEAST_MESSAGE;
+
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -48,6 +50,11 @@ pub enum StartError {
         /// Why.
         why: String,
     },
+    /// Clients could not say what they have to.
+    #[error(
+        "--max-message {0} is too little: a client with a large mutation could never go on, so it is {LEAST_MESSAGE} at least"
+    )]
+    MessageTooShort(usize),
     /// The address would let other machines in, and nobody is asked for a token.
     #[error(
         "refusing to listen on {0}: without --auth anybody may read and change every document, so only this \

@@ -113,12 +113,14 @@ async fn sessions_and_open_documents_are_limited_in_number() {
 
 #[tokio::test]
 async fn a_message_longer_than_the_operator_allows_is_refused() {
-    let (server, _data) = limited(Limits { message: 4096, ..Limits::default() }).await;
+    let least = 2 << 20;
+    let (server, _data) = limited(Limits { message: least, ..Limits::default() }).await;
     let mut copy = Copy::new("a", 1);
     let mut socket = copy.connect(server.address).await;
-    socket.send(&push([add(1, &"x".repeat(4000))])).await;
-    copy.until(&mut socket, 1).await;
-    socket.send_raw(Message::Binary(vec![2; 4097].into())).await;
+    socket.send(&push([add(1, &"x".repeat(999_000)), add(2, &"y".repeat(999_000))])).await;
+    copy.until(&mut socket, 2).await;
+    assert_eq!(copy.rejections, []);
+    socket.send_raw(Message::Binary(vec![2; least + 1].into())).await;
     socket.is_closed_with("limit").await;
 }
 

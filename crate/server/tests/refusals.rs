@@ -256,6 +256,11 @@ async fn a_server_that_cannot_be_right_does_not_start() {
     assert!(matches!(error, StartError::BadOrigin(_)), "{error}");
     let error = does_not_start(|config| config.data = "/dev/null/data".into()).await;
     assert!(matches!(error, StartError::Data { .. }), "{error}");
+    for message in [0, 1_000_000, (2 << 20) - 1] {
+        let error = does_not_start(|config| config.limits.message = message).await;
+        assert!(matches!(error, StartError::MessageTooShort(_)), "{error}");
+        assert!(error.to_string().contains("--max-message"), "{error}");
+    }
     let error = does_not_start(|config| config.definition.name = String::new()).await;
     assert!(matches!(error, StartError::BadDefinition(_)), "{error}");
 }

@@ -57,7 +57,7 @@ struct LimitArguments {
     /// Seconds that a connection may take to make a request, and a session to say hello
     #[arg(long, default_value_t = 10, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     hello_timeout: u64,
-    /// The most bytes of one frame from a client
+    /// The most bytes of one frame from a client, 2 MiB at least
     #[arg(long, default_value_t = 8_388_608, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..=8_388_608))]
     max_message: u32,
     /// The most bytes of one mutation's arguments; a larger one is rejected with too_large
