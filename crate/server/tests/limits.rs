@@ -137,6 +137,24 @@ async fn a_mutation_that_is_too_large_is_rejected_alone() {
 }
 
 #[tokio::test]
+async fn a_mutation_that_takes_too_long_is_rejected_alone() {
+    let (server, _data) =
+        limited(Limits { mutation_time: Duration::from_millis(1), ..Limits::default() }).await;
+    let mut copy = Copy::new("a", 1);
+    let mut socket = copy.connect(server.address).await;
+    // As many rows as would be in time by the number of SQLite's instructions.
+    socket.send(&push([mutation(1, "count", &[("to", Value::Integer(500_000))])])).await;
+    copy.until(&mut socket, 1).await;
+    // Shorter than what is done between two looks at the clock, so that it is in time on any machine.
+    socket.send(&push([add(2, "one")])).await;
+    copy.until(&mut socket, 2).await;
+    let rejected: Vec<_> = copy.rejections.iter().map(|one| (one.seq.0, one.code.as_str())).collect();
+    assert_eq!(rejected, [(1, "limit")]);
+    assert_eq!(copy.query::<String>("SELECT text FROM note"), ["one"]);
+    assert_eq!(copy.query::<i64>("SELECT count(*) FROM seen"), [0]);
+}
+
+#[tokio::test]
 async fn a_document_grows_to_its_limit_and_shrinks_again() {
     let (server, data) = limited(Limits { document: 400 << 10, ..Limits::default() }).await;
     let mut copy = Copy::new("a", 1);

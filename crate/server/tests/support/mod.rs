@@ -39,6 +39,13 @@ pub(crate) fn definition() -> Definition {
             // Not idempotent and not constrained: what runs twice shows.
             ("see".into(), mutator("INSERT INTO seen VALUES (:client, :n)")),
             ("keep".into(), mutator("INSERT INTO blob VALUES (:bytes)")),
+            (
+                "count".into(),
+                mutator(
+                    "INSERT INTO seen (n) WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < :to)
+                     SELECT n FROM c",
+                ),
+            ),
             ("fill".into(), mutator("DELETE FROM blob; INSERT INTO blob VALUES (:bytes)")),
         ]),
     }
