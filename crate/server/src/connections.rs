@@ -51,19 +51,28 @@ impl Stranger {
     }
 }
 
-/// Serves HTTP on the listener until the stop, and then ends what is still under way.
+/// When connections end.
+#[derive(Debug, Clone)]
+pub(crate) struct Ends {
+    /// From here on no connection has more than one answer.
+    pub(crate) stop: CancellationToken,
+    /// From here on none is taken in.
+    pub(crate) close: CancellationToken,
+}
+
+/// Serves HTTP on the listener until it closes; gives the connections that are ending then.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     places: Arc<Semaphore>,
     patience: Duration,
-    stop: CancellationToken,
-) {
+    ends: Ends,
+) -> TaskTracker {
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = stop.cancelled() => break,
+            () = ends.close.cancelled() => break,
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
@@ -77,23 +86,19 @@ pub(crate) async fn serve(
         match places.clone().try_acquire_owned() {
             Ok(place) => {
                 let stranger = Stranger { _place: Arc::new(place), allowance: Arc::new(Allowance::new()) };
-                connections.spawn(converse(stream, router.clone(), stranger, patience, stop.clone()));
+                connections.spawn(converse(stream, router.clone(), stranger, patience, ends.clone()));
             }
             Err(_) => turn_away(&stream),
         }
     }
     drop(listener);
     connections.close();
-    connections.wait().await;
+    connections
 }
 
-async fn converse(
-    stream: TcpStream,
-    router: Router,
-    stranger: Stranger,
-    patience: Duration,
-    stop: CancellationToken,
-) {
+async fn converse(stream: TcpStream, router: Router, stranger: Stranger, patience: Duration, ends: Ends) {
+    // One that comes after the stop has its one answer until all ends.
+    let (keep_alive, end) = if ends.stop.is_cancelled() { (false, ends.close) } else { (true, ends.stop) };
     // Frames are small and each waits for an answer.
     let _ = stream.set_nodelay(true);
     let stream = TokioIo::new(Bounded { stream, allowance: stranger.allowance.clone() });
@@ -104,12 +109,12 @@ async fn converse(
         async move { answer.await as Result<Response, Infallible> }
     });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(HEAD);
+    builder.timer(TokioTimer::new()).header_read_timeout(patience).max_buf_size(HEAD).keep_alive(keep_alive);
     let mut connection = pin!(builder.serve_connection(stream, service).with_upgrades());
     tokio::select! {
         // How a connection ends is its client's business.
         _ = connection.as_mut() => return,
-        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        () = end.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     let _ = timeout(FAREWELL, connection).await;
 }

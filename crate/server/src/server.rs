@@ -24,7 +24,7 @@ use crate::app::App;
 use crate::back_end;
 use crate::check_definition::check_definition;
 use crate::config::{Config, LEAST_MESSAGE};
-use crate::connections::{self, Stranger};
+use crate::connections::{self, Ends, Stranger};
 use crate::data_lock::DataLock;
 use crate::origin::Origins;
 use crate::rooms::{MakeMachine, Rooms};
@@ -135,19 +135,26 @@ impl Server {
         }
         let router = router.with_state(app.clone());
         let places = app.stranger_places.clone();
-        let serving = tokio::spawn(connections::serve(listener, router, places, patience, stop.clone()));
+        let ends = Ends { stop: stop.clone(), close: StopToken::new() };
+        let serving = tokio::spawn(connections::serve(listener, router, places, patience, ends.clone()));
         let watched = watched.map(|(listener, _)| {
             let places = Arc::new(Semaphore::new(WATCHERS));
-            tokio::spawn(connections::serve(listener, watching, places, patience, stop.clone()))
+            tokio::spawn(connections::serve(listener, watching, places, patience, ends.clone()))
         });
         stop.cancelled().await;
+        // Who asks meanwhile whether the server is ready hears that it is not.
         app.rooms.ended().await;
+        ends.close.cancel();
+        let mut connections = Vec::new();
+        for listening in [Some(serving), watched].into_iter().flatten() {
+            connections.extend(listening.await);
+        }
         // Every document is closed: the next server may have them while clients hear that this one stops.
         drop(lock);
         app.sessions.close();
         let _ = timeout(FAREWELL, app.sessions.wait()).await;
-        for task in [Some(serving), watched].into_iter().flatten() {
-            let _ = task.await;
+        for ending in connections {
+            ending.wait().await;
         }
     }
 }
@@ -181,8 +188,12 @@ async fn healthz() -> &'static str {
 async fn readyz(State(app): State<Arc<App>>) -> Response {
     match app.rooms.stop().is_cancelled() {
         false => "ok\n".into_response(),
-        true => (StatusCode::SERVICE_UNAVAILABLE, "the server stops\n").into_response(),
+        true => stopping(),
     }
+}
+
+fn stopping() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "the server stops\n").into_response()
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {
@@ -200,6 +211,9 @@ async fn sync(
         app.rooms.metrics().refused(error.code);
         return (StatusCode::FORBIDDEN, format!("{error}\n")).into_response();
     }
+    if app.rooms.stop().is_cancelled() {
+        return stopping();
+    }
     let most = app.rooms.limits().message.min(MAX_FRAME);
     // The extension that would compress frames is never negotiated.
     let upgrade = upgrade.max_frame_size(most).max_message_size(most).read_buffer_size(READ_BUFFER);
@@ -207,3 +221,6 @@ async fn sync(
         app.sessions.track_future(session::run(socket, &app, stranger)).await;
     })
 }
+
+#[cfg(test)]
+mod tests;
