@@ -12,7 +12,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use offprint_protocol::{MutationSeq, Value};
 use support::program::{Program, offprint, write_definition};
-use support::{Copy, Ended, add, mutation, push};
+use support::{Copy, Ended, add, get, mutation, push, request};
+use tokio_tungstenite::tungstenite::Message;
 
 fn fails(command: &mut Command) -> String {
     let Output { status, stderr, stdout } = command.output().unwrap();
@@ -65,6 +66,41 @@ async fn the_log_says_that_a_token_is_refused_and_nothing_of_what_is_in_it() {
     let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
     assert!(log.contains("unauthorized"), "{log}");
     assert!(!log.contains("claim-of-somebody"), "{log}");
+}
+
+#[tokio::test]
+async fn json_logs_are_an_object_per_line_and_hold_nothing_of_what_was_said() {
+    const SECRET: &str = "marzipan";
+    let dir = tempfile::tempdir().unwrap();
+    let mut program = Program::start_with(&dir, &["--log", "json"]);
+    let mut copy = Copy::new("a", 1);
+    let mut socket = copy.connect(program.address).await;
+    socket.send(&push([add(1, SECRET), add(2, SECRET), mutation(3, SECRET, &[])])).await;
+    copy.until(&mut socket, 3).await;
+    assert_eq!(copy.rejections.len(), 2);
+    for garbage in [Message::text(SECRET), Message::Binary(SECRET.into())] {
+        let mut socket = copy.connect(program.address).await;
+        socket.send_raw(garbage).await;
+        socket.is_closed_with("bad_frame").await;
+    }
+    for sql in [format!("SELECT '{SECRET}'"), format!("SELECT {SECRET}"), format!("DELETE FROM {SECRET}")] {
+        let body = format!(r#"{{"sql": "{sql}"}}"#);
+        let headers = format!("Content-Type: application/json\r\nX-Secret: {SECRET}\r\n");
+        let path = "/documents/a/query";
+        let (status, answer) = request(program.address, "POST", path, &headers, body.as_bytes()).await;
+        assert_eq!(status == 200, sql.contains('\''), "{sql}");
+        assert!(String::from_utf8(answer).unwrap().contains(SECRET), "{sql}");
+    }
+    assert_eq!(get(program.address, &format!("/{SECRET}?{SECRET}"), "").await.0, 404);
+    program.signal("TERM");
+    assert_eq!(program.child.wait().unwrap().code(), Some(0));
+    let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+    let lines: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let codes: Vec<_> = lines.iter().filter_map(|line| line["fields"]["code"].as_str()).collect();
+    assert!(codes.contains(&"bad_frame") && codes.contains(&"sql"), "{log}");
+    assert!(lines.iter().all(|line| line.is_object() && line["level"].is_string()), "{log}");
+    assert!(!log.contains(SECRET), "{log}");
 }
 
 #[tokio::test]
