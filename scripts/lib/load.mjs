@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { Figures } from "../../demo/bench/lib/figures.mjs";
 import { buildPrograms } from "./programs.mjs";
 import { run } from "./run.mjs";
 import { inTemp } from "./temp.mjs";
@@ -21,15 +22,27 @@ export async function runLoad(profile, args) {
   });
 }
 
-/** Measures a little of everything: whatever is not a positive number has failed. */
+/** The figures; after a run of little of everything only what is counted, and not timed, has anything to reach. */
+export function figuresOf(measured, quick) {
+  const figures = new Figures();
+  for (const { name, unit, rounds, floor, goal, is_counted: isCounted } of measured) {
+    figures.add(name, unit, rounds, { floor, goal: quick && !isCounted ? undefined : goal });
+  }
+  return figures;
+}
+
+/** Measures a little of everything: what is not a positive number has failed, and so has what misses its goal. */
 export async function checkLoad(profile) {
-  const wrong = (await runLoad(profile, ["--quick"])).map(({ name, rounds, floor }) => {
+  const measured = await runLoad(profile, ["--quick"]);
+  const figures = figuresOf(measured, true);
+  const isFine = measured.map(({ rounds, floor }, index) => {
     const values = [...rounds, ...(floor?.rounds ?? rounds)];
-    return values.length > 0 && values.every((value) => value > 0) ? undefined : name;
+    return values.length > 0 && values.every((value) => value > 0) && figures.json[index].ok !== false;
   });
-  const failed = wrong.filter((name) => name !== undefined);
-  for (const name of failed) console.log(`FAIL ${name}`);
-  const output = `${wrong.length - failed.length} passed, ${failed.length} failed`;
+  const failed = measured.filter((_, index) => !isFine[index]);
+  for (const { name } of failed) console.log(`FAIL ${name}`);
+  if (failed.length > 0) console.log(`\n${figures.table()}\n`);
+  const output = `${isFine.length - failed.length} passed, ${failed.length} failed`;
   console.log(output);
   return { code: failed.length, output };
 }

@@ -18,7 +18,7 @@ struct Arguments {
     /// The bench's definition, as JSON
     #[arg(long)]
     definition: PathBuf,
-    /// Little of everything, with nothing to reach: shows that the tool works
+    /// Little of everything, with nothing to reach but in what is counted: shows that the tool works
     #[arg(long)]
     quick: bool,
     /// Only these measurements: those whose name contains this

@@ -15,6 +15,8 @@ pub struct Figure {
     pub floor: Option<Floor>,
     /// What to reach.
     pub goal: Option<Goal>,
+    /// Whether that is to be reached by any machine, at any scale and under any load: nothing is timed.
+    pub is_counted: bool,
 }
 
 /// What the platform takes.
@@ -40,7 +42,7 @@ pub enum Goal {
 
 impl Figure {
     pub(crate) fn new(name: impl Into<String>, unit: &'static str, rounds: Vec<f64>) -> Self {
-        Self { name: name.into(), unit, rounds, floor: None, goal: None }
+        Self { name: name.into(), unit, rounds, floor: None, goal: None, is_counted: false }
     }
 
     pub(crate) fn beside(self, name: impl Into<String>, rounds: Vec<f64>) -> Self {
@@ -49,6 +51,10 @@ impl Figure {
 
     pub(crate) fn with_goal(self, goal: Goal) -> Self {
         Self { goal: Some(goal), ..self }
+    }
+
+    pub(crate) fn counted(self) -> Self {
+        Self { is_counted: true, ..self }
     }
 }
 

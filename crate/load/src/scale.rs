@@ -45,12 +45,12 @@ impl Scale {
         }
     }
 
-    /// A little of everything.
+    /// A little of everything; the bytes of a change depend on how large the document is, which so is as large as in full.
     pub fn quick() -> Self {
         Self {
             rounds: 1,
             trips: 10,
-            rows: 200,
+            rows: 5000,
             documents: 4,
             mutations: 40,
             in_flight: 8,

@@ -45,7 +45,8 @@ pub(super) async fn measure(setup: &Setup, scale: &Scale) -> Result<[Figure; 2]>
     Ok([
         Figure::new(name, "kB", vec![downloaded])
             .beside("LZ4 of each page", vec![each as f64 / 1000.0])
-            .with_goal(Goal::Ratio(1.1)),
+            .with_goal(Goal::Ratio(1.1))
+            .counted(),
         Figure::new("… beside the pages as one", "kB", vec![downloaded])
             .beside("LZ4 of the file", vec![whole as f64 / 1000.0]),
     ])

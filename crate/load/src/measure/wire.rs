@@ -21,8 +21,10 @@ pub(super) async fn measure(setup: &Setup, scale: &Scale) -> Result<[Figure; 2]>
     let toggles = each(&mut writer, &mut other, scale, |at| todo::toggle((at * 61) % scale.rows)).await?;
     let inserts = each(&mut writer, &mut other, scale, todo::insert).await?;
     Ok([
-        Figure::new("a toggle, to another client", "B", toggles).with_goal(Goal::AtMost(120.0)),
-        Figure::new("a small insert, to another client", "B", inserts).with_goal(Goal::AtMost(1600.0)),
+        Figure::new("a toggle, to another client", "B", toggles).with_goal(Goal::AtMost(120.0)).counted(),
+        Figure::new("a small insert, to another client", "B", inserts)
+            .with_goal(Goal::AtMost(1600.0))
+            .counted(),
     ])
 }
 
