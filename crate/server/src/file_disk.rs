@@ -376,4 +376,18 @@ mod tests {
         let write = DiskOp::Write { file: FileName::Log0, offset: 0, bytes: vec![1] };
         assert_eq!(run(&mut disk, vec![write]).unwrap_err().code, Code::Quota);
     }
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_flush_asks_the_device() {
+        let data = tempfile::tempdir().unwrap();
+        let directory = data.path().join("a.offprint");
+        fs::create_dir(&directory).unwrap();
+        // It takes what is written and cannot be flushed.
+        std::os::unix::fs::symlink("/dev/null", directory.join("log-0")).unwrap();
+        let mut disk = FileDisk::open(data.path(), &id("a"), NO_WAIT).unwrap();
+        let write = DiskOp::Write { file: FileName::Log0, offset: 0, bytes: vec![1] };
+        run(&mut disk, vec![write]).unwrap();
+        let flush = DiskOp::Flush { file: FileName::Log0 };
+        assert_eq!(run(&mut disk, vec![flush]).unwrap_err().code, Code::Disk);
+    }
 }
