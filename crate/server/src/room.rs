@@ -236,7 +236,7 @@ impl Engine {
             let flushes = batch.ops.iter().any(|op| matches!(op, DiskOp::Flush { .. }));
             let keeps = batch.ops.iter().any(|op| matches!(op, DiskOp::Keep { .. }));
             let start = Instant::now();
-            let answer = self.disk.run(batch);
+            let answer = self.machine.carry_out(batch, &mut self.disk);
             if keeps {
                 self.age_out();
             }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use offprint_core::disk::{DiskAnswer, DiskBatch};
 use offprint_core::host::{PrimaryConfig, PrimaryEffect, PrimaryInput};
 use offprint_core::{Answer, Ask, AskNo, Primary, PrimaryCounts};
 use offprint_protocol::message::Hello;
@@ -28,6 +29,11 @@ pub(crate) trait Machine: Send {
 
     fn answers(&mut self) -> Vec<(AskNo, Result<Answer, Error>)> {
         Vec::new()
+    }
+
+    /// Carries a batch out that it asked for.
+    fn carry_out(&mut self, batch: DiskBatch, disk: &mut FileDisk) -> DiskAnswer {
+        disk.run(batch)
     }
 
     /// What it has done so far.

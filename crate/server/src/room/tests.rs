@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::{Barrier, LazyLock};
 use std::time::Duration;
 
-use offprint_core::disk::{BatchNo, DiskBatch, DiskOp, FileName};
+use offprint_core::disk::{BatchNo, DiskAnswer, DiskBatch, DiskOp, FileName};
 use offprint_core::host::{PrimaryEffect, PrimaryInput};
 use offprint_protocol::message::Hello;
 use offprint_protocol::{ClientId, ClientSecret, Code, Definition, DocumentId, Error, Mark, SessionNo};
@@ -20,6 +20,9 @@ use crate::rooms::{Machine, Place, Rooms};
 /// Who is told to block waits for it.
 static GATE: LazyLock<Barrier> = LazyLock::new(|| Barrier::new(2));
 
+/// A disk that is told to block waits for it.
+static SLOW_DISK: LazyLock<Barrier> = LazyLock::new(|| Barrier::new(2));
+
 /// Greets with `hi`, echoes, and does what some frames say.
 #[derive(Default)]
 struct Puppet {
@@ -30,6 +33,8 @@ struct Puppet {
     left: u64,
     /// As if they were of mutations that wait.
     are_mutations: bool,
+    /// Whether the next flush blocks.
+    is_slow: bool,
 }
 
 impl Machine for Puppet {
@@ -55,15 +60,16 @@ impl Machine for Puppet {
                     b"ask" => more.push(PrimaryEffect::AskDrained { session }),
                     b"close" => more.push(PrimaryEffect::Close { session }),
                     b"flood" => self.sessions.iter().for_each(|other| send(*other, &[0; 1 << 20])),
-                    b"write" | b"write five" | b"write five mutations" | b"write on" => {
+                    b"write" | b"write slowly" | b"write five" | b"write five mutations" | b"write on" => {
                         send(session, b"writing");
                         self.batches += 1;
                         self.writing = Some(session);
                         self.left = match frame.as_slice() {
-                            b"write" => 0,
+                            b"write" | b"write slowly" => 0,
                             b"write on" => u64::MAX,
                             _ => 4,
                         };
+                        self.is_slow = frame == b"write slowly";
                         self.are_mutations = frame == b"write five mutations";
                         more.push(write(self.batches));
                     }
@@ -81,6 +87,14 @@ impl Machine for Puppet {
             }
         }
         effects.extend(more);
+    }
+
+    fn carry_out(&mut self, batch: DiskBatch, disk: &mut FileDisk) -> DiskAnswer {
+        let answer = disk.run(batch);
+        if std::mem::take(&mut self.is_slow) {
+            SLOW_DISK.wait();
+        }
+        answer
     }
 
     fn has_mutations(&self) -> bool {
@@ -216,6 +230,25 @@ async fn a_document_that_computes_for_long_holds_up_no_other() {
     assert_eq!(busy_outbox.queued(), 0);
     tokio::task::spawn_blocking(|| GATE.wait());
     assert_eq!(frame(&busy_outbox).await, b"done");
+}
+
+#[tokio::test]
+async fn a_disk_that_flushes_for_long_holds_up_no_other_document() {
+    let house = house(never_idle());
+    let (slow, slow_outbox) = house.joined("a").await;
+    let (other, other_outbox) = house.joined("b").await;
+    say(&slow, b"write slowly").await;
+    assert_eq!(frame(&slow_outbox).await, b"writing");
+    for _ in 0..3 {
+        say(&other, b"write").await;
+        for word in [&b"writing"[..], b"written"] {
+            assert_eq!(frame(&other_outbox).await, word);
+        }
+    }
+    house.joined("c").await;
+    assert_eq!(slow_outbox.queued(), 0, "nothing is told before it is flushed");
+    tokio::task::spawn_blocking(|| SLOW_DISK.wait());
+    assert_eq!(frame(&slow_outbox).await, b"written");
 }
 
 #[tokio::test]
