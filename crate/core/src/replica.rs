@@ -225,6 +225,10 @@ impl Replica {
             }
             ReplicaInput::TabGone { tab } => {
                 self.tabs.remove(&tab);
+                // Nobody would go on with a file of which a part waits; what it changed still counts.
+                self.waiting.retain(|(other, _, request)| {
+                    *other != tab || !matches!(request, Request::Import { .. })
+                });
                 if let State::Open(document) = &mut self.state {
                     document.tab_gone(tab);
                 }

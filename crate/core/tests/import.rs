@@ -199,6 +199,22 @@ fn everybody_else_waits_for_the_file_or_for_its_end() {
 }
 
 #[test]
+fn a_tab_that_is_gone_before_the_files_are_read_leaves_no_part_that_others_wait_for() {
+    let gone = TabId([8; 16]);
+    let mut client = Client::alone(1).killed(0, false);
+    client.tell(ReplicaInput::TabHere { tab: gone });
+    for (no, request) in [(1, part(0, &good()[..5000], false)), (2, add("item of theirs"))] {
+        client.tell(ReplicaInput::Request { tab: gone, no: RequestNo(no), request });
+    }
+    client.tell(ReplicaInput::TabGone { tab: gone });
+    let no = client.ask(add("item of ours"));
+    while client.carry_out() {}
+    assert!(client.status().ready);
+    assert_eq!(client.told(no), ["applied", "durable", "confirmed"]);
+    assert_eq!(count(&mut client), 2, "what was changed by who is gone counts");
+}
+
+#[test]
 fn a_repeated_part_changes_nothing_and_a_missing_one_is_noticed() {
     let bytes = good();
     let mut client = Client::alone(1);
