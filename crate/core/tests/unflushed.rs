@@ -4,6 +4,7 @@
 
 mod pair;
 
+use offprint_core::host::ReplicaInput;
 use offprint_protocol::message::ClientMessage;
 use offprint_protocol::rpc::{Bytes, Request};
 use offprint_protocol::{Mark, RequestNo};
@@ -54,6 +55,30 @@ fn a_mutation_is_called_durable_again_once_it_is_flushed() {
             }
         });
         assert!(times > 0);
+    }
+}
+
+#[test]
+fn a_mutation_that_an_opening_alone_has_is_called_durable_to_who_asks_again_before_that_is_read() {
+    for server in [false, true] {
+        let mut client = Client::on(1, Client::new(1).disk, server).killed(0, server);
+        let no = client.ask(add("one"));
+        // The batch that makes the opening count is carried out; its answer meets a dead hub.
+        while !has(&mut after_a_cut(&client, server), "one") {
+            let batch = client.held.take().unwrap();
+            let answer = client.disk.run(&batch);
+            client.held = Some(batch);
+            if !has(&mut after_a_cut(&client, server), "one") {
+                client.tell(ReplicaInput::Disk(answer));
+            }
+        }
+        assert_eq!(client.told(no), ["applied"]);
+        let mut client = client.killed(0, server);
+        client.ask_again(no, add("one"));
+        while client.carry_out() {}
+        let told: &[&str] =
+            if server { &["applied", "durable"] } else { &["applied", "durable", "confirmed"] };
+        assert_eq!(client.told(no), told);
     }
 }
 

@@ -37,6 +37,8 @@ impl Replica {
         match opened {
             Ok(mut document) => {
                 document.set_confirm_after(self.confirm_after);
+                // What needs no flush any more counts as durable before somebody asks for it again.
+                document.flushed(&self.journal, told);
                 self.state = State::Open(Box::new(document));
                 self.damage = damage.map(Problem::from);
                 self.is_call_due = self.config.server;
