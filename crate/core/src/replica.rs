@@ -2,6 +2,7 @@
 
 mod disk;
 mod fetches;
+mod importing;
 mod inbox;
 mod opening;
 mod status;
@@ -364,6 +365,7 @@ impl Replica {
         match request {
             Request::Reconnect => self.sync.nudge(now, effects),
             Request::TakeServers => self.sync.take_servers(now, effects),
+            Request::Import { .. } => self.leave_server_for_file(effects),
             _ => {}
         }
         match &mut self.state {

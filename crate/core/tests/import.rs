@@ -250,6 +250,163 @@ fn a_file_becomes_the_servers_document_if_that_has_none() {
     assert_eq!(count(&mut client), 1601);
 }
 
+/// A server whose document has one item.
+fn other_document() -> Server {
+    let (mut server, mut maker) = (Server::new(1), Client::new(9));
+    maker.ask(add("item of others"));
+    sync(&mut server, &mut [&mut maker]);
+    server
+}
+
+/// Imports in two parts, and lets what a server said come after each of them.
+fn import_amid(client: &mut Client, frames: &mut dyn Iterator<Item = Vec<u8>>) -> Vec<String> {
+    let bytes = good();
+    let first = client.ask(part(0, &bytes[..5000], false));
+    assert_eq!(client.told(first), ["done"]);
+    frames.next().into_iter().for_each(|frame| client.tell(ReplicaInput::SocketFrame(frame)));
+    client.tell(ReplicaInput::Wake);
+    let last = client.ask(part(5000, &bytes[5000..], true));
+    frames.for_each(|frame| client.tell(ReplicaInput::SocketFrame(frame)));
+    client.tell(ReplicaInput::Wake);
+    client.told(last)
+}
+
+/// It has the file and nothing else, and the server's document is told to be another one.
+fn assert_diverged(server: &mut Server, client: &mut Client) {
+    sync(server, &mut [client]);
+    assert_eq!(count(client), 1600);
+    let status = client.status();
+    assert_eq!(status.connection_problem.map(|problem| problem.code).as_deref(), Some("diverged"));
+    assert!(status.ready && status.local);
+}
+
+#[test]
+fn what_a_server_has_sent_before_a_file_came_does_not_replace_that() {
+    for heard in 0.. {
+        let (mut server, mut client) = (other_document(), Client::new(2));
+        client.connect(&mut server);
+        push(&mut server, &mut [&mut client]);
+        let frames = server.down.len();
+        let mut frames_left = std::mem::take(&mut server.down).into_iter().map(|(_, frame)| frame);
+        frames_left.by_ref().take(heard).for_each(|frame| client.tell(ReplicaInput::SocketFrame(frame)));
+        assert_eq!(import_amid(&mut client, &mut frames_left), ["done"], "after {heard} frames");
+        assert_eq!(count(&mut client), 1600, "after {heard} frames");
+        assert_diverged(&mut server, &mut client);
+        assert_diverged(&mut server, &mut client.reopen());
+        if heard == frames {
+            assert!(frames > 1);
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_that_was_fetched_before_a_file_came_does_not_replace_that() {
+    for share in [0, 1, 2] {
+        let (mut server, mut maker) = (Server::new(1), Client::new(9));
+        let count = offprint_protocol::Value::Integer(10_000);
+        maker.ask(mutate("grow", &[("name", text("n")), ("count", count)]));
+        sync(&mut server, &mut [&mut maker]);
+        let mut client = Client::fetching(2);
+        client.connect(&mut server);
+        deliver(&mut server, &mut [&mut client]);
+        let (journal, lsn, _) = client.fetch.unwrap();
+        let body = server.kept(journal, lsn).unwrap();
+        client.tell(ReplicaInput::SnapshotBytes(body[..body.len() * share / 2].to_vec()));
+        push(&mut server, &mut [&mut client]);
+        let mut frames = std::mem::take(&mut server.down).into_iter().map(|(_, frame)| frame);
+        assert_eq!(import_amid(&mut client, &mut frames), ["done"]);
+        assert_diverged(&mut server, &mut client);
+        assert_eq!(client.status().download, None);
+    }
+}
+
+#[test]
+fn a_file_that_comes_while_the_server_is_out_of_reach_is_offered_to_it_once_it_is_durable() {
+    let (mut server, mut client) = (Server::new(1), Client::new(2));
+    client.tell(ReplicaInput::SocketClosed { problem: None });
+    client.wants_socket = false;
+    client.disk_works = false;
+    let (no, told) = import(&mut client, &good(), 1 << 20);
+    assert!(told.is_empty());
+    client.pass(60_000);
+    while !client.wants_socket {
+        assert!(client.carry_out(), "the server is not called");
+        client.pass(60_000);
+    }
+    assert_eq!(client.told(no), ["done"]);
+    let mut disk = client.disk.clone();
+    disk.crash_hard();
+    assert_eq!(count(&mut Client::on(99, disk, true)), 1600, "it is offered before it is durable");
+    while client.carry_out() {}
+    client.disk_works = true;
+    client.ask(add("item pending"));
+    sync(&mut server, &mut [&mut client]);
+    let mut other = Client::new(3);
+    sync(&mut server, &mut [&mut client, &mut other]);
+    assert_eq!((count(&mut client), count(&mut other)), (1601, 1601));
+    assert!(!client.status().local);
+}
+
+#[test]
+fn what_a_server_has_taken_over_goes_on_as_the_servers_even_if_the_device_forgets_that() {
+    let (mut server, mut client) = (Server::new(1), Client::new(2));
+    client.tell(ReplicaInput::SocketClosed { problem: None });
+    client.wants_socket = false;
+    assert_eq!(import(&mut client, &good(), 1 << 20).1, ["done"]);
+    client.ask(add("item pending"));
+    client.disk_works = false;
+    client.pass(60_000);
+    client.connect(&mut server);
+    // The server's answer to the offer is not heard.
+    for _ in 0..2 {
+        push(&mut server, &mut [&mut client]);
+        let frames = std::mem::take(&mut server.down);
+        frames.into_iter().for_each(|(_, frame)| client.tell(ReplicaInput::SocketFrame(frame)));
+    }
+    assert_eq!(server.primary.position().unwrap().lsn.0, 1);
+    cut(&mut server, &mut client);
+    let mut other = Client::new(3);
+    sync(&mut server, &mut [&mut other]);
+    other.ask(add("item of others"));
+    sync(&mut server, &mut [&mut other]);
+    let mut client = client.reopen();
+    sync(&mut server, &mut [&mut client, &mut other]);
+    assert_eq!(client.status().connection_problem, None);
+    assert_eq!((count(&mut client), count(&mut other)), (1602, 1602));
+}
+
+#[test]
+fn the_server_is_called_again_when_a_file_fails_or_does_not_come_wholly() {
+    let bytes = good();
+    for how in 0..3 {
+        let (mut server, mut client) = (other_document(), Client::new(2));
+        client.connect(&mut server);
+        push(&mut server, &mut [&mut client]);
+        server.down.clear();
+        let tab = TabId([8; 16]);
+        client.tell(ReplicaInput::TabHere { tab });
+        let mut give = |no, request| {
+            client.tell(ReplicaInput::Request { tab, no: RequestNo(no), request });
+            client.wants_socket
+        };
+        match how {
+            0 => assert!(give(1, part(0, b"not a database", true))),
+            1 => {
+                assert!(!give(1, part(0, &bytes[..5000], false)));
+                assert!(give(2, part(5000, &bytes[5000..9000], true)));
+            }
+            _ => {
+                assert!(!give(1, part(0, &bytes[..5000], false)));
+                client.tell(ReplicaInput::TabGone { tab });
+            }
+        }
+        sync(&mut server, &mut [&mut client]);
+        assert_eq!(count(&mut client), 1);
+        assert_eq!(client.status().connection_problem, None);
+    }
+}
+
 #[test]
 fn whatever_operation_the_power_is_cut_at_the_file_is_there_or_not() {
     let bytes = good();

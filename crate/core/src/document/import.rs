@@ -21,6 +21,14 @@ impl Document {
         self.import.is_some()
     }
 
+    /// Whether there is nothing here that a file would replace.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.position().is_none()
+            && self.timeline.len() == 0
+            && self.timeline.confirmed() == MutationSeq(0)
+            && self.rejections().is_empty()
+    }
+
     /// What has to be durable before an import counts.
     pub(crate) fn imported(&self) -> Option<Ticket> {
         self.imported.as_ref().map(|imported| imported.ticket)
@@ -59,11 +67,7 @@ impl Document {
         (offset, bytes, last): (u64, &[u8], bool),
         journal: &mut Journal,
     ) -> Result<(), Error> {
-        let is_blank = self.position().is_none()
-            && self.timeline.len() == 0
-            && self.timeline.confirmed() == MutationSeq(0)
-            && self.rejections().is_empty();
-        if !is_blank || self.import.as_ref().is_some_and(|import| import.tab() != tab) {
+        if !self.is_blank() || self.import.as_ref().is_some_and(|import| import.tab() != tab) {
             return Err(Error::new(Code::Exists, "the document is on this device already"));
         }
         let import = self.import.get_or_insert_with(|| Import::new(tab));

@@ -6,6 +6,7 @@ use super::{Replica, State};
 use crate::disk::DiskAnswer;
 use crate::document::Told;
 use crate::host::ReplicaEffect;
+use crate::journal::Ticket;
 
 /// After a disk error its batch is tried again, at first and at last so many milliseconds later.
 const DISK_RETRY: (u64, u64) = (1_000, 30_000);
@@ -34,7 +35,9 @@ impl Replica {
                 if self.inbox_wants_room {
                     self.apply_inbox(now, told, effects);
                 }
-                if self.connect_after.take_if(|ticket| *ticket <= self.journal.durable()).is_some() {
+                let may_connect =
+                    |ticket: &mut Ticket| !self.is_call_due && *ticket <= self.journal.durable();
+                if self.connect_after.take_if(may_connect).is_some() {
                     self.sync.connect(effects);
                 }
             }

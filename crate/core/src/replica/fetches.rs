@@ -85,7 +85,8 @@ impl Fetches {
         }
     }
 
-    fn stop(&mut self, effects: &mut Vec<ReplicaEffect>) {
+    /// Gives up what has come.
+    pub(super) fn stop(&mut self, effects: &mut Vec<ReplicaEffect>) {
         if let Some(Fetch { state: State::Coming(_), .. }) = self.0.take() {
             effects.push(ReplicaEffect::StopFetch);
         }

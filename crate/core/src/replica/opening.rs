@@ -50,7 +50,7 @@ impl Replica {
         }
     }
 
-    /// Connects for the first time, unless a file is still coming or what is here could still be lost.
+    /// Connects for the first time, or after a file, unless a file is still coming or what is here could still be lost.
     pub(super) fn call_server(&mut self, told: &mut Told, effects: &mut Vec<ReplicaEffect>) {
         let State::Open(document) = &mut self.state else { return };
         if !self.is_call_due || document.is_importing() || self.journal.recorded() < Journal::OPENED {
@@ -58,10 +58,13 @@ impl Replica {
         }
         self.is_call_due = false;
         match document.before_connecting(&mut self.journal) {
-            Ok(confirmed) => match confirmed.max(document.imported()) {
-                None => self.sync.connect(effects),
-                ticket => self.connect_after = ticket,
-            },
+            Ok(confirmed) => {
+                let ticket = confirmed.max(document.imported()).max(self.connect_after);
+                self.connect_after = ticket.filter(|ticket| *ticket > self.journal.durable());
+                if self.connect_after.is_none() {
+                    self.sync.connect(effects);
+                }
+            }
             Err(error) => self.fail(error, told),
         }
     }
