@@ -20,7 +20,8 @@ fn refuse(server: &mut Server, client: &mut Client, code: &str) {
 fn wait(client: &mut Client) -> u64 {
     let since = client.now();
     while !client.wants_socket {
-        client.pass(client.wake.unwrap() - client.now());
+        let wake = client.wake.expect("it comes back");
+        client.pass(wake - client.now());
     }
     client.now() - since
 }
@@ -42,8 +43,9 @@ fn hear_the_welcome(server: &mut Server, client: &mut Client) {
     client.ask(Request::Reconnect);
     client.connect(server);
     push(server, &mut [client]);
-    let at = server.down.iter().position(|(session, _)| client.socket == Some(*session)).unwrap();
-    let (_, welcome) = server.down.remove(at).unwrap();
+    let is_its = |(session, _): &(_, _)| client.socket == Some(*session);
+    let at = server.down.iter().position(is_its).expect("it is welcomed");
+    let (_, welcome) = server.down.remove(at).expect("BUG: it was there");
     client.tell(ReplicaInput::SocketFrame(welcome));
 }
 
