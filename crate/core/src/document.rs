@@ -32,6 +32,9 @@ use crate::snapshot::Snapshot;
 use crate::sqlite::Database;
 use crate::timeline::Timeline;
 
+/// In place of the number of a mutation that was decided so long ago that the ledger does not have it any more.
+const FORGOTTEN: MutationSeq = MutationSeq(0);
+
 /// What tabs are to be told, in order.
 pub(crate) type Told = Vec<(TabId, TabEvent)>;
 
@@ -55,6 +58,8 @@ pub(crate) struct Document {
     entropy: Entropy,
     timeline: Timeline,
     ledger: Ledger,
+    /// Of each tab the newest request that the ledger has forgotten meanwhile.
+    forgotten: BTreeMap<TabId, RequestNo>,
     live: LiveQueries<(TabId, u32)>,
     exports: Exports,
     import: Option<Import>,
@@ -99,6 +104,7 @@ impl Document {
             identity: recovered.identity,
             timeline: Timeline::new(confirmed, recovered.pending),
             ledger: recovered.ledger,
+            forgotten: BTreeMap::new(),
             live: LiveQueries::new(),
             exports: Exports::default(),
             import: None,
@@ -270,10 +276,13 @@ impl Document {
         });
     }
 
-    /// Which mutation a request made, if it is repeated.
+    /// Which mutation a request made, if it is repeated; [`FORGOTTEN`] if nobody knows any more.
     fn made(&self, (tab, no): (TabId, RequestNo)) -> Option<MutationSeq> {
         let pending = self.timeline.request(tab, no);
-        pending.or_else(|| self.ledger.answered(tab, no).map(|answered| answered.seq))
+        let decided = || self.ledger.answered(tab, no).map(|answered| answered.seq);
+        let is_forgotten =
+            || self.forgotten.get(&tab).is_some_and(|newest| no <= *newest) || self.ledger.is_older(tab, no);
+        pending.or_else(decided).or_else(|| is_forgotten().then_some(FORGOTTEN))
     }
 
     /// Runs a new mutation and appends it to the journal; on an error neither has happened.
@@ -305,9 +314,12 @@ impl Document {
         Ok(seq)
     }
 
-    /// Whether the request made a mutation that is pending, or was decided not long ago.
-    pub(crate) fn knows(&self, (tab, no): (TabId, RequestNo)) -> bool {
-        self.timeline.request(tab, no).is_some() || self.ledger.answered(tab, no).is_some()
+    /// Whether the request is one that was recorded before: its mutation is pending or decided, or it was an import.
+    pub(crate) fn knows(&self, (tab, no): (TabId, RequestNo), request: &Request) -> bool {
+        match request {
+            Request::Mutate { .. } | Request::Retry { .. } => self.made((tab, no)).is_some(),
+            _ => self.ledger.answered(tab, no).is_some(),
+        }
     }
 
     /// Answers a repeated mutation from the ledger.

@@ -163,12 +163,20 @@ impl Ledger {
         }
     }
 
-    /// Notes which mutation a request made; the oldest are forgotten.
-    pub fn answer(&mut self, tab: TabId, request: RequestNo, seq: MutationSeq) {
-        if self.answered.len() == ANSWERED_LIMIT {
-            self.answered.pop_front();
-        }
+    /// Notes which mutation a request made, and gives the one that is forgotten for it.
+    pub fn answer(&mut self, tab: TabId, request: RequestNo, seq: MutationSeq) -> Option<Answered> {
+        let is_full = self.answered.len() == ANSWERED_LIMIT;
+        let oldest = is_full.then(|| self.answered.pop_front()).flatten();
         self.answered.push_back(Answered { tab, request, seq, dismissed: false });
+        oldest
+    }
+
+    /// Whether a request that is not among the newest must have come before them. Of a tab that has none among them
+    /// nothing can be said: its request may as well be new.
+    pub fn is_older(&self, tab: TabId, request: RequestNo) -> bool {
+        // A tab's numbers ascend, and so do those of its requests that were recorded.
+        let first = self.answered.iter().find(|answered| answered.tab == tab);
+        self.answered.len() == ANSWERED_LIMIT && first.is_some_and(|first| request < first.request)
     }
 
     /// What a request led to, if it is among the newest.

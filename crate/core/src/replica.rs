@@ -372,7 +372,7 @@ impl Replica {
             State::Open(document)
                 if document.is_ready()
                     || matches!(request, Request::Import { .. })
-                    || document.knows((tab, no)) =>
+                    || document.knows((tab, no), &request) =>
             {
                 document.request(now, (tab, no), request, &mut self.journal, told)
             }

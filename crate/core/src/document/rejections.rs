@@ -3,7 +3,7 @@
 use offprint_protocol::rpc::{Rejection, Reply, TabEvent};
 use offprint_protocol::{Argument, Code, Error, Lsn, Mutation, MutationSeq, Outcome, RequestNo, TabId};
 
-use crate::document::{Document, Told};
+use crate::document::{Document, FORGOTTEN, Told};
 use crate::journal::Journal;
 use crate::ledger::ClientEntry;
 use crate::record::Record;
@@ -25,6 +25,7 @@ impl Document {
         let is_dismissed = || self.ledger.answered(tab, no).is_some_and(|answered| answered.dismissed);
         match self.rejection_of(seq) {
             Some(rejection) => TabEvent::Rejected { no, rejection },
+            None if seq == FORGOTTEN => TabEvent::Failed { no, problem: forgotten().into() },
             None if is_dismissed() => TabEvent::Rejected { no, rejection: dismissed(seq) },
             None => TabEvent::Confirmed { requests: vec![no] },
         }
@@ -104,4 +105,11 @@ fn dismissed(seq: MutationSeq) -> Rejection {
         message: "the mutation was rejected, and the app has dismissed that".to_owned(),
         lsn: Lsn(0),
     }
+}
+
+/// Why nobody can tell what was decided.
+fn forgotten() -> Error {
+    let what =
+        "the mutation was decided so long ago that nobody knows how; the status lists it if it was rejected";
+    Error::new(Code::Gone, what)
 }

@@ -82,7 +82,8 @@ impl Replica {
     /// remembers.
     fn answer_repeated(&mut self, now: u64, told: &mut Told, effects: &mut Vec<ReplicaEffect>) {
         let State::Open(document) = &self.state else { return };
-        let is_known = |(tab, no, _): &mut (TabId, RequestNo, Request)| document.knows((*tab, *no));
+        let is_known =
+            |(tab, no, request): &mut (TabId, RequestNo, Request)| document.knows((*tab, *no), request);
         for (tab, no, request) in self.waiting.extract_if(.., is_known).collect::<Vec<_>>() {
             self.request(now, tab, no, request, told, effects);
         }
