@@ -140,7 +140,7 @@ pub enum TabEvent {
         /// What it gave.
         reply: Reply,
     },
-    /// A request failed and left no trace.
+    /// A request failed and left no trace; with `gone` after `durable`, it is not known any more how it was decided.
     Failed {
         /// Which one.
         no: RequestNo,
