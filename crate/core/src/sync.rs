@@ -161,6 +161,10 @@ impl Sync {
 
     /// Connects now if it was waiting, and again if it may only read; asks for a sign of life if it believes to be connected.
     pub(crate) fn nudge(&mut self, now: u64, effects: &mut Vec<ReplicaEffect>) {
+        if self.hold == Hold::Session && !matches!(self.state, State::Online { .. }) {
+            // Whoever asks may have another token.
+            self.hold = Hold::CatchUp;
+        }
         match self.state {
             State::Waiting { .. } => self.connect(effects),
             State::Online { .. } if self.hold == Hold::Session => {
@@ -168,7 +172,9 @@ impl Sync {
                 self.connect(effects);
             }
             State::Online { .. } => {
-                let until = now.saturating_add(NUDGED);
+                // What it is sent may take longer than its answer.
+                let patience = if self.is_unanswered() { SILENCE } else { NUDGED };
+                let until = now.saturating_add(patience);
                 if self.asked.is_none_or(|asked| until < asked) {
                     self.ping(until, effects);
                 }
@@ -215,10 +221,12 @@ impl Sync {
             // Frames of a session that was given up may still arrive.
             (State::Off | State::Paused | State::Waiting { .. } | State::Opening, _) => Ok(Vec::new()),
             (_, ServerMessage::Refused { code, message }) => {
+                let is_about = |other: Code| code == other.as_str();
                 let hold = match self.is_unanswered() {
-                    true if code == Code::Forbidden.as_str() => Hold::Session,
-                    true => Hold::CatchUp,
-                    false => Hold::None,
+                    true if is_about(Code::Forbidden) => Hold::Session,
+                    // Its token has ended, whatever was pushed.
+                    true if !is_about(Code::Unauthorized) => Hold::CatchUp,
+                    _ => Hold::None,
                 };
                 self.give_up(now, Problem { code, message }, effects);
                 self.hold = hold;
@@ -337,6 +345,7 @@ impl Sync {
         if timeline.confirmed() > self.answered {
             self.answered = timeline.confirmed();
             self.window = (2 * self.window).min(WINDOW);
+            self.attempts = 0;
         }
         *sent = (*sent).max(self.answered);
         if self.hold != Hold::Session {
@@ -346,7 +355,7 @@ impl Sync {
                 effects.push(ReplicaEffect::Send(ClientMessage::Push(mutations).to_bytes()));
             }
         }
-        // Until it is answered, what was pushed may be refused.
+        // Until something of it is answered, what was pushed may be refused.
         if matches!(self.state, State::Online { .. }) && !self.is_unanswered() {
             self.attempts = 0;
         }

@@ -182,3 +182,55 @@ fn a_server_that_does_not_answer_a_nudge_is_given_up_soon() {
     assert_eq!(status.connection, Connection::Offline);
     assert_eq!(status.connection_problem.map(|problem| problem.code), Some("unreachable".into()));
 }
+
+#[test]
+fn who_asks_to_reconnect_while_it_waits_after_a_refusal_is_believed() {
+    let mut server = Server::new(1);
+    let mut client = Client::new(2);
+    sync(&mut server, &mut [&mut client]);
+    client.ask(add("refused at first"));
+    client.drop_pushes();
+    refuse(&mut server, &mut client, "forbidden");
+    client.ask(Request::Reconnect);
+    sync(&mut server, &mut [&mut client]);
+    assert_eq!((client.status().connection, client.status().pending), (Connection::Online, 0));
+}
+
+#[test]
+fn a_token_that_ends_says_nothing_of_what_was_pushed() {
+    let mut server = Server::new(1);
+    let mut client = Client::new(2);
+    sync(&mut server, &mut [&mut client]);
+    client.ask(add("under way"));
+    client.drop_pushes();
+    refuse(&mut server, &mut client, "unauthorized");
+    hear_the_welcome(&mut server, &mut client);
+    assert!(client.drop_pushes(), "it pushes from the welcome on, as a full device has to");
+}
+
+#[test]
+fn a_backlog_that_gets_through_piece_by_piece_does_not_make_the_waits_grow() {
+    let mut server = Server::new(1);
+    let mut client = Client::new(2);
+    sync(&mut server, &mut [&mut client]);
+    cut(&mut server, &mut client);
+    for index in 0..30 {
+        let data = text(&"x".repeat(100_000));
+        client.ask(mutate("put", &[("name", text(&format!("large {index}"))), ("data", data)]));
+    }
+    for session in 0..9 {
+        let waited = wait(&mut client);
+        assert!(waited < 500, "{session}: {waited} ms");
+        let before = client.status().pending;
+        client.connect(&mut server);
+        while client.status().pending == before {
+            push(&mut server, &mut [&mut client]);
+            for (_, frame) in std::mem::take(&mut server.down) {
+                client.tell(ReplicaInput::SocketFrame(frame));
+            }
+            client.tell(ReplicaInput::Wake);
+        }
+        assert!(client.drop_pushes(), "more is under way");
+        cut(&mut server, &mut client);
+    }
+}

@@ -94,7 +94,9 @@ impl Document {
         let decided = self.timeline.decided(through);
         self.ledger.decide(&outcome)?;
         for pending in &decided {
-            self.ledger.answer(pending.tab, pending.request, pending.mutation.seq);
+            if let Some(oldest) = self.ledger.answer(pending.tab, pending.request, pending.mutation.seq) {
+                self.forgotten.insert(oldest.tab, oldest.request);
+            }
             self.ledger.keep(self.identity.client, pending.mutation.clone());
         }
         for seq in retried {
