@@ -280,12 +280,16 @@ fn offer(document: &str, client: u8, payload: Vec<u8>, page_count: u32) -> (Vec<
 #[tokio::test]
 async fn pages_that_unpack_to_more_than_they_are() {
     let mut scene = Scene::new(&[]).await;
-    // 4096 zeros take 26 bytes; this claims gigabytes of them.
-    let mut bomb = vec![0x1f, 0, 1, 0];
-    bomb.resize(4 << 20, 0xff);
-    bomb.extend([0, 0x50, 0, 0, 0, 0, 0]);
+    // 4096 zeros take 26 bytes; these claim a megabyte of them, and a gigabyte.
+    let bomb = |length| {
+        let mut bomb = vec![0x1f, 0, 1, 0];
+        bomb.resize(length, 0xff);
+        bomb.extend([0, 0x50, 0, 0, 0, 0, 0]);
+        bomb
+    };
     for (name, page, count, expected) in [
-        ("bomb", bomb, 1, "corrupt"),
+        ("bomb", bomb(4000), 1, "corrupt"),
+        ("longbomb", bomb(4 << 20), 1, "bad_frame"),
         ("cut", vec![0x1f, 0, 1], 1, "corrupt"),
         ("empty", vec![], 1, "corrupt"),
         ("long", vec![0x1f, 0, 1, 0], u32::MAX, "bad_frame or limit"),
