@@ -285,6 +285,14 @@ impl Document {
         pending.or_else(decided).or_else(|| is_forgotten().then_some(FORGOTTEN))
     }
 
+    /// Notes what a request made that is decided now, and what the ledger forgets for it.
+    fn answer_decided(&mut self, tab: TabId, request: RequestNo, mutation: Mutation) {
+        if let Some(oldest) = self.ledger.answer(tab, request, mutation.seq) {
+            self.forgotten.insert(oldest.tab, oldest.request);
+        }
+        self.ledger.keep(self.identity.client, mutation);
+    }
+
     /// Runs a new mutation and appends it to the journal; on an error neither has happened.
     fn record(
         &mut self,

@@ -141,10 +141,7 @@ impl Document {
             let mut confirmed: BTreeMap<TabId, Vec<RequestNo>> = BTreeMap::new();
             for PendingMutation { tab, request, mutation, .. } in decided {
                 let seq = mutation.seq;
-                if let Some(oldest) = self.ledger.answer(tab, request, seq) {
-                    self.forgotten.insert(oldest.tab, oldest.request);
-                }
-                self.ledger.keep(self.identity.client, mutation);
+                self.answer_decided(tab, request, mutation);
                 match self.rejection_of(seq) {
                     Some(rejection) => told.push((tab, TabEvent::Rejected { no: request, rejection })),
                     None => confirmed.entry(tab).or_default().push(request),

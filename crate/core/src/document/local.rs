@@ -94,10 +94,7 @@ impl Document {
         let decided = self.timeline.decided(through);
         self.ledger.decide(&outcome)?;
         for pending in &decided {
-            if let Some(oldest) = self.ledger.answer(pending.tab, pending.request, pending.mutation.seq) {
-                self.forgotten.insert(oldest.tab, oldest.request);
-            }
-            self.ledger.keep(self.identity.client, pending.mutation.clone());
+            self.answer_decided(pending.tab, pending.request, pending.mutation.clone());
         }
         for seq in retried {
             self.ledger.dismiss(self.identity.client, seq);
