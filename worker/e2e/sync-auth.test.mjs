@@ -57,6 +57,18 @@ describe(`a server that asks for tokens, in ${browserName}`, () => {
     evaluate(page, () =>
       window.statuses.flatMap(({ connectionProblem: problem }) => (problem ? [problem.code] : [])),
     );
+  /** The app has a good token now; what waits for it is confirmed. */
+  async function logsIn(page) {
+    await evaluate(
+      page,
+      (token) => {
+        window.token = token;
+        return window.doc.reconnect();
+      },
+      token(now() + 3600),
+    );
+    await says(page, { connection: "online", connectionProblem: null, pending: 0 });
+  }
 
   test("sync: writes are confirmed to an app that gives a token", async () => {
     const page = await tab(token(now() + 3600));
@@ -102,15 +114,7 @@ describe(`a server that asks for tokens, in ${browserName}`, () => {
     assert.match(problem.message, /logged out/);
     await add(page, "mine", "durable");
     await says(page, { pending: 1 });
-    await evaluate(
-      page,
-      (token) => {
-        window.token = token;
-        return window.doc.reconnect();
-      },
-      token(now() + 3600),
-    );
-    await says(page, { connection: "online", connectionProblem: null, pending: 0 });
+    await logsIn(page);
   });
 
   test("sync: a token that the server does not take is told, and the next one is taken", async () => {
@@ -118,15 +122,7 @@ describe(`a server that asks for tokens, in ${browserName}`, () => {
     await opened(page, tabs.fresh());
     await until("it is told", async () => (await problems(page)).includes("unauthorized"));
     await add(page, "mine", "durable");
-    await evaluate(
-      page,
-      (token) => {
-        window.token = token;
-        return window.doc.reconnect();
-      },
-      token(now() + 3600),
-    );
-    await says(page, { connection: "online", connectionProblem: null, pending: 0 });
+    await logsIn(page);
   });
 
   test("sync: a tab that closes before it has given a token is not waited for", async () => {

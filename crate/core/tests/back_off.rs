@@ -16,6 +16,16 @@ fn refuse(server: &mut Server, client: &mut Client, code: &str) {
     server.down.clear();
 }
 
+/// A client in step whose push does not arrive and is refused with this.
+fn refused(code: &str) -> (Server, Client) {
+    let (mut server, mut client) = (Server::new(1), Client::new(2));
+    sync(&mut server, &mut [&mut client]);
+    client.ask(add("refused"));
+    client.drop_pushes();
+    refuse(&mut server, &mut client, code);
+    (server, client)
+}
+
 /// Lets time pass until it wants to come back, and gives how long that was.
 fn wait(client: &mut Client) -> u64 {
     let since = client.now();
@@ -149,12 +159,7 @@ fn a_refused_push_does_not_keep_the_catch_up_away() {
 
 #[test]
 fn a_push_that_is_refused_again_and_again_is_made_ever_less_often() {
-    let mut server = Server::new(1);
-    let mut client = Client::new(2);
-    sync(&mut server, &mut [&mut client]);
-    client.ask(add("refused"));
-    client.drop_pushes();
-    refuse(&mut server, &mut client, "limit");
+    let (mut server, mut client) = refused("limit");
     let told = (0..10).map(|_| comes_back_and_is_refused(&mut server, &mut client, "limit"));
     let told: Vec<_> = told.collect();
     assert!(told.iter().all(|(pushes, _)| *pushes), "{told:?}");
@@ -185,12 +190,7 @@ fn a_server_that_does_not_answer_a_nudge_is_given_up_soon() {
 
 #[test]
 fn who_asks_to_reconnect_while_it_waits_after_a_refusal_is_believed() {
-    let mut server = Server::new(1);
-    let mut client = Client::new(2);
-    sync(&mut server, &mut [&mut client]);
-    client.ask(add("refused at first"));
-    client.drop_pushes();
-    refuse(&mut server, &mut client, "forbidden");
+    let (mut server, mut client) = refused("forbidden");
     client.ask(Request::Reconnect);
     sync(&mut server, &mut [&mut client]);
     assert_eq!((client.status().connection, client.status().pending), (Connection::Online, 0));
@@ -198,12 +198,7 @@ fn who_asks_to_reconnect_while_it_waits_after_a_refusal_is_believed() {
 
 #[test]
 fn a_token_that_ends_says_nothing_of_what_was_pushed() {
-    let mut server = Server::new(1);
-    let mut client = Client::new(2);
-    sync(&mut server, &mut [&mut client]);
-    client.ask(add("under way"));
-    client.drop_pushes();
-    refuse(&mut server, &mut client, "unauthorized");
+    let (mut server, mut client) = refused("unauthorized");
     hear_the_welcome(&mut server, &mut client);
     assert!(client.drop_pushes(), "it pushes from the welcome on, as a full device has to");
 }

@@ -376,6 +376,7 @@ mod tests {
         let write = DiskOp::Write { file: FileName::Log0, offset: 0, bytes: vec![1] };
         assert_eq!(run(&mut disk, vec![write]).unwrap_err().code, Code::Quota);
     }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn a_flush_asks_the_device() {
