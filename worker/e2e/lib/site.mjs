@@ -3,6 +3,7 @@ import { createServer } from "node:http";
 import { extname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
+import { Reports } from "./reports.mjs";
 
 const dist = new URL("../../../dist/", import.meta.url);
 const inDist = (name) => fileURLToPath(new URL(name, dist));
@@ -166,7 +167,7 @@ async function reactApp() {
 export async function site() {
   const app = await reactApp();
   const suite = await filesSuite();
-  let reports = "";
+  const reports = new Reports();
   const withheld = new Map();
   const server = createServer((request, response) => {
     const [, folder, name = ""] = new URL(request.url, "http://site").pathname.split("/");
@@ -176,10 +177,7 @@ export async function site() {
       return send("text/html", '<!doctype html><body></body><script type="module" src="app.js"></script>');
     }
     if (name === "report") {
-      request.setEncoding("utf8").on("data", (text) => {
-        reports += text;
-      });
-      request.on("end", () => response.writeHead(204).end());
+      reports.take(request, () => response.writeHead(204).end());
       return undefined;
     }
     if (name === "clear") {
@@ -203,7 +201,7 @@ export async function site() {
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   return {
     /** What pages have posted to `report` so far, a word each. */
-    reports: () => reports.split(" ").filter((word) => word !== ""),
+    reports: () => reports.words,
     /** The files that are not there for now, in any folder, each with how often it was asked for. */
     withheld,
     url: (folder) => `http://127.0.0.1:${server.address().port}/${folder}/`,
