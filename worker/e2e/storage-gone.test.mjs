@@ -5,7 +5,16 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { until } from "../../demo/e2e/lib/poll.mjs";
 import { browserName } from "../../demo/e2e/lib/profile.mjs";
-import { add, evaluate, notes, open, startWriting, stopWriting, written } from "./lib/notes.mjs";
+import {
+  add,
+  evaluate,
+  notes,
+  open,
+  startOpening,
+  startWriting,
+  stopWriting,
+  written,
+} from "./lib/notes.mjs";
 import { Tabs } from "./lib/tabs.mjs";
 
 describe(`storage that goes while it is used, in ${browserName}`, () => {
@@ -110,6 +119,13 @@ describe(`storage that goes while it is used, in ${browserName}`, () => {
           .filter((path) => /IndexedDB/.test(path))
           .join(),
       );
+      await tabs.profile.start();
+      // Whoever hears of it first ends before it has told anybody.
+      const stuck = await tabs.tab("stuck");
+      await startOpening(stuck, id);
+      await until("the document is noted again", () => tabs.served.reports().includes(`offprint|${id}`));
+      await tabs.closeTabs();
+      await tabs.profile.kill();
       await tabs.profile.start();
       const b = await tabs.tab("absent");
       assert.equal(await open(b, id), "open");

@@ -44,7 +44,7 @@ export class DiskLadder {
   #place: LastingKind | undefined;
   /** Why the registry cannot be read. */
   #blind: Problem | undefined;
-  /** Why there may have been more of the document than is noted. */
+  /** Why there may have been more of the document than there is. */
   #loss: string | undefined;
   #rung: DiskLink | LocalDisk | undefined;
   #looking = false;
@@ -146,7 +146,7 @@ export class DiskLadder {
   async #find(): Promise<Entry | undefined> {
     const registry = await this.#open();
     const entry = await registry.find(this.#document);
-    this.#loss = entry ? undefined : await registry.lost();
+    this.#loss = await registry.lost();
     if (!entry?.removing) return entry;
     try {
       await discard(entry.kind, this.#document, this.#life.signal);

@@ -47,7 +47,7 @@ export class Registry {
     return new Registry(database, closed);
   }
 
-  /** Why a document that is not noted may have been thrown away with its note. */
+  /** Why a document that has no files may have been thrown away. */
   async lost(): Promise<string | undefined> {
     const loss: Loss | undefined = await resultOf(this.#store("readonly").get(LOSS));
     return loss && Date.now() - loss.at < LOSS_COUNTS ? loss.why : undefined;

@@ -67,6 +67,14 @@ const FULL = `IDBObjectStore.prototype.put = () => { throw new DOMException("ful
 const DELETED = `const databases = indexedDB.databases.bind(indexedDB);
 IDBFactory.prototype.databases = async () => [...(await databases()), { name: "offprint|deleted", version: 1 }];\n`;
 
+// Documents are noted, and then their databases do not open, which is reported.
+const STUCK = `const open = IDBFactory.prototype.open;
+IDBFactory.prototype.open = function (name, ...rest) {
+  if (!name.startsWith("offprint|")) return open.call(this, name, ...rest);
+  fetch("report", { method: "POST", body: name + " " });
+  return {};
+};\n`;
+
 // Tells on a channel of that name what is noted of documents.
 const NOTED = `const put = IDBObjectStore.prototype.put;
 const noted = new BroadcastChannel("noted");
@@ -91,6 +99,8 @@ const PRELUDES = {
   "nowhere/hub.js": NO_INDEXED_DB,
   "blind/hub.js": NO_INDEXED_DB,
   "noted/hub.js": NOTED,
+  "stuck/disk.js": ABSENT,
+  "stuck/hub.js": STUCK,
   "trap/hub.js": TRAP,
   "doomed/hub.js": TRAP.replace("trap = false", "trap = true"),
 };
@@ -160,7 +170,7 @@ async function reactApp() {
  * Serves dist/ without a bundler on a free port of the loopback, under several folders: `a` and `b` are two deploys of
  * the same files, `absent` has no private file system, `blind` no IndexedDB, `nowhere` neither, `trap` a core that
  * traps, `doomed` one that always does, `cut` and `fail` removals that do not end, `full` no room to note one,
- * `deleted` a database that is not there any more, `noted` tells what a hub notes, `report` in each of them takes what
+ * `deleted` a database that is not there any more, `stuck` opens that do not end, `noted` tells what a hub notes, `report` in each of them takes what
  * a page wants to be known outside, `clear` in each of them has the browser clear the site's data; `no-disk`, `no-hub`
  * and `no-wasm` lack a file, `isolated` is cross-origin isolated, `react` is a React app.
  */
