@@ -36,6 +36,14 @@ pub trait CommitJournal: Send {
     /// What the entries up to the image's Lsn add up to: they are not needed any more. Nothing is being appended.
     fn checkpoint(&mut self, _image: &Image, _ledger: &Ledger) {}
 
+    /// Notes the time, in milliseconds: what is spare is given up once nothing has happened for a while.
+    fn tick(&mut self, _now: u64) {}
+
+    /// When [`tick`](Self::tick) has something to do next.
+    fn due(&self) -> Option<u64> {
+        None
+    }
+
     /// Forgets what it can tell again; whether there is nothing else. Until it is woken it is asked for nothing.
     fn rest(&mut self) -> bool {
         false

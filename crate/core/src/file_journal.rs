@@ -102,8 +102,17 @@ impl CommitJournal for FileJournal {
         self.files.checkpoint(image, ledger, &[]);
     }
 
+    fn tick(&mut self, now: u64) {
+        self.files.tick(now);
+    }
+
+    fn due(&self) -> Option<u64> {
+        self.files.due()
+    }
+
+    /// A checkpoint that is due needs the document.
     fn rest(&mut self) -> bool {
-        self.is_settled()
+        self.is_settled() && self.due().is_none()
     }
 
     fn wake(&mut self) {

@@ -189,13 +189,6 @@ impl Journal {
         }
     }
 
-    /// The clock was set back by so much.
-    pub(crate) fn turn_back(&mut self, back: u64) {
-        if let State::Running(running) = &mut self.state {
-            running.quiet.0 = running.quiet.0.saturating_sub(back);
-        }
-    }
-
     /// When [`tick`](Self::tick) has something to do next.
     pub fn due(&self) -> Option<u64> {
         match &self.state {

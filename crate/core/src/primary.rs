@@ -182,6 +182,7 @@ impl Primary {
         effects: &mut Vec<PrimaryEffect>,
     ) {
         self.now = now;
+        self.journal.tick(now);
         self.forget_snapshots();
         if let Err(error) = self.take(inputs, effects).and_then(|()| self.settle(effects)) {
             effects.push(PrimaryEffect::Fail(error));
@@ -255,6 +256,10 @@ impl Primary {
     /// Does the next thing, while nothing is being appended; false if there is none.
     fn go_on(&mut self, effects: &mut Vec<PrimaryEffect>) -> Result<bool, Error> {
         let open = self.open.as_mut().expect("BUG: going on before the journal has begun");
+        if self.journal.wants_checkpoint() {
+            // Clients stay unrecorded: files count on the old log, which has not got them, until the new one is whole.
+            self.journal.checkpoint(open.database.pages().image(), &open.ledger);
+        }
         if std::mem::take(&mut open.is_moved) && self.migrate()? {
             return Ok(true);
         }
@@ -306,12 +311,12 @@ impl Primary {
         self.counts.take(&done);
         open.confirm(&done)?;
         self.refuse_unconfirmed(&done.entry.outcomes, effects);
-        if self.journal.wants_checkpoint() {
-            let open = self.open.as_mut().expect("BUG: an append before the journal has begun");
-            // Clients stay unrecorded: files count on the old log, which has not got them, until the new one is whole.
-            self.journal.checkpoint(open.database.pages().image(), &open.ledger);
-        }
         Ok(())
+    }
+
+    /// When [`handle`](Self::handle) has something to do next without an input, in milliseconds.
+    pub fn due(&self) -> Option<u64> {
+        self.journal.due()
     }
 
     /// The last commit that is durable.

@@ -171,7 +171,6 @@ impl Replica {
                 *time = time.saturating_sub(back);
             }
             self.sync.turn_back(back);
-            self.journal.turn_back(back);
             self.wake = None;
         }
     }

@@ -1,4 +1,4 @@
-//! What a primary's log says at every moment, whatever is under way.
+//! What a primary's logs say at every moment, whatever is under way, and how long they stay.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod raw;
@@ -6,6 +6,7 @@ mod raw;
 use std::collections::VecDeque;
 
 use offprint_core::Primary;
+use offprint_core::disk::FileName;
 use offprint_core::disk_memory::DiskMemory;
 use offprint_core::host::{PrimaryEffect, PrimaryInput};
 use offprint_protocol::Value;
@@ -13,7 +14,7 @@ use raw::{config, mutation, opened, pushed};
 
 fn open(disk: DiskMemory, entropy: u8) -> Server {
     let primary = Primary::new(config(entropy)).unwrap();
-    let mut server = Server { primary, disk, moments: Vec::new() };
+    let mut server = Server { primary, disk, now: 0, moments: Vec::new() };
     server.tell(vec![]);
     server
 }
@@ -21,6 +22,7 @@ fn open(disk: DiskMemory, entropy: u8) -> Server {
 struct Server {
     primary: Primary,
     disk: DiskMemory,
+    now: u64,
     /// The files after each batch.
     moments: Vec<DiskMemory>,
 }
@@ -30,7 +32,7 @@ impl Server {
         let mut bursts = VecDeque::from([inputs]);
         while let Some(inputs) = bursts.pop_front() {
             let mut effects = Vec::new();
-            self.primary.handle(0, inputs, &mut effects);
+            self.primary.handle(self.now, inputs, &mut effects);
             for effect in effects {
                 match effect {
                     PrimaryEffect::Disk(batch) => {
@@ -46,6 +48,18 @@ impl Server {
                 }
             }
         }
+    }
+
+    fn bytes(&self, files: [FileName; 2]) -> usize {
+        files.map(|file| self.disk.bytes(file).len()).iter().sum()
+    }
+
+    fn logs(&self) -> usize {
+        self.bytes([FileName::Log0, FileName::Log1])
+    }
+
+    fn bases(&self) -> usize {
+        self.bytes([FileName::Base0, FileName::Base1])
     }
 }
 
@@ -70,4 +84,44 @@ fn a_client_whose_first_commit_comes_during_a_checkpoint_is_in_the_old_log_too()
     for (index, moment) in (2_u8..).zip(std::mem::take(&mut server.moments)) {
         open(moment, index);
     }
+}
+
+#[test]
+fn the_logs_of_a_document_that_nobody_changes_are_cut_before_it_rests() {
+    let mut server = open(DiskMemory::new(1), 1);
+    server.tell(vec![opened(1)]);
+    for seq in 1..=12 {
+        server.now += 1000;
+        server.tell(vec![pushed(1, vec![mutation(seq, "put", "data", noise(900_000))])]);
+    }
+    let limit = (2 << 20).max(server.bases() * 3 / 10);
+    assert!(server.logs() > limit, "{} bytes of logs", server.logs());
+    let (position, image) = (server.primary.position(), server.primary.image());
+    assert!(!server.primary.rest(u64::MAX, 0), "a checkpoint that is due needs the document");
+    let since = server.now;
+    server.moments.clear();
+    while let Some(due) = server.primary.due() {
+        assert!(due > server.now && due <= since + 10_000, "{due} is not behind {}", server.now);
+        server.now = due;
+        server.tell(vec![]);
+    }
+    assert!(server.logs() <= limit, "{} bytes of logs", server.logs());
+    assert!(server.primary.rest(u64::MAX, 0));
+    for (index, mut moment) in (2_u8..).zip(std::mem::take(&mut server.moments)) {
+        moment.crash();
+        let mut again = open(moment, index);
+        assert_eq!((again.primary.position(), again.primary.image()), (position, image.clone()));
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_puts_off_what_an_idle_document_does_by_seconds_only() {
+    let mut server = open(DiskMemory::new(1), 1);
+    server.now = 1_000_000_000;
+    server.tell(vec![opened(1)]);
+    let large = (1..=6).map(|seq| mutation(seq, "put", "data", noise(900_000))).collect();
+    server.tell(vec![pushed(1, large)]);
+    server.now = 5;
+    server.tell(vec![]);
+    assert_eq!(server.primary.due(), Some(5 + 10_000));
 }

@@ -24,6 +24,9 @@ const BURST: usize = 1024;
 /// How long a room that stops goes on with its files: left in order they are opened soonest, and are safe without.
 const TIDYING: Duration = Duration::from_secs(1);
 
+/// The longest wait for what is due: the clock may have been set back since.
+const LATEST: Duration = Duration::from_secs(30);
+
 /// What waits for a room; dropping it turns everybody away.
 pub(crate) struct Inbox {
     messages: mpsc::UnboundedReceiver<ToRoom>,
@@ -121,11 +124,13 @@ async fn serve(engine: &mut Option<Engine>, number: u64, inbox: &mut Inbox) -> R
         }
         let mut inputs = Vec::new();
         if room.batch.is_none() {
+            let due_at = room.due_at();
             tokio::select! {
                 biased;
                 Some(message) = inbox.messages.recv() => room.take(message, &mut inputs),
                 () = stop.cancelled() => continue,
-                () = sleep_until(idle_at), if room.sessions.is_empty() => {
+                () = sleep_until(due_at.unwrap_or(idle_at)), if due_at.is_some() => {}
+                () = sleep_until(idle_at), if room.sessions.is_empty() && due_at.is_none() => {
                     if room.rooms.retire_if_empty(&room.document, number, inbox) {
                         return Ok(End::Closed);
                     }
@@ -222,10 +227,17 @@ impl Engine {
         }
     }
 
+    /// When the machine has something to do next, though nothing comes.
+    fn due_at(&self) -> Option<Instant> {
+        let due = Duration::from_millis(self.machine.due()?.saturating_sub(now()));
+        Some(Instant::now() + due.min(LATEST))
+    }
+
     /// Lets the machine take the inputs, and does what it wants done up to one batch of disk operations that is more than
     /// reading; what comes meanwhile is for the next turn. With nothing to do it may rest.
     fn turn(&mut self, inputs: Vec<PrimaryInput>) -> Result<(), Error> {
-        if !inputs.is_empty() || !self.asked.is_empty() {
+        let is_waiting = inputs.is_empty() && self.asked.is_empty();
+        if !is_waiting || self.batch.is_none() && self.machine.due().is_some() {
             self.handle(inputs)?;
         } else if self.batch.is_none() {
             let idle = self.rooms.limits().idle.as_millis();

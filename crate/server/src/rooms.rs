@@ -46,6 +46,11 @@ pub(crate) trait Machine: Send {
         false
     }
 
+    /// When it has something to do next without an input, in milliseconds since 1970.
+    fn due(&self) -> Option<u64> {
+        None
+    }
+
     /// Lets go of a document that nobody has needed for `idle` milliseconds; whether it is at rest.
     fn rest(&mut self, _now: u64, _idle: u64) -> bool {
         false
@@ -71,6 +76,10 @@ impl Machine for Primary {
 
     fn has_mutations(&self) -> bool {
         Primary::has_mutations(self)
+    }
+
+    fn due(&self) -> Option<u64> {
+        Primary::due(self)
     }
 
     fn rest(&mut self, now: u64, idle: u64) -> bool {

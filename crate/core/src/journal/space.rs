@@ -238,7 +238,7 @@ impl Running {
 
     /// Notes the time. Once nothing was appended for a while, the files are cut to what they need.
     pub(super) fn tick(&mut self, now: u64) {
-        if self.quiet.1 != self.appended {
+        if self.quiet.1 != self.appended || now < self.quiet.0 {
             self.quiet = (now, self.appended);
         }
         self.is_idle = now >= self.quiet.0.saturating_add(IDLE);

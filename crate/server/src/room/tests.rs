@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::{Barrier, LazyLock};
 use std::time::Duration;
 
-use offprint_core::disk::{BatchNo, DiskAnswer, DiskBatch, DiskOp, FileName};
+use offprint_core::disk::{BatchNo, DiskAnswer, DiskBatch, DiskOp, DiskValue, FileName};
 use offprint_core::host::{PrimaryEffect, PrimaryInput};
 use offprint_protocol::message::Hello;
 use offprint_protocol::{ClientId, ClientSecret, Code, Definition, DocumentId, Error, Mark, SessionNo};
@@ -35,14 +35,20 @@ struct Puppet {
     are_mutations: bool,
     /// Whether the next flush blocks.
     is_slow: bool,
+    /// When it writes by itself.
+    due: Option<u64>,
 }
 
 impl Machine for Puppet {
-    fn handle(&mut self, _now: u64, inputs: Vec<PrimaryInput>, effects: &mut Vec<PrimaryEffect>) {
+    fn handle(&mut self, now: u64, inputs: Vec<PrimaryInput>, effects: &mut Vec<PrimaryEffect>) {
         let mut send = |session, frame: &[u8]| {
             effects.push(PrimaryEffect::Send { session, frame: frame.to_vec() });
         };
         let mut more = Vec::new();
+        if self.due.take_if(|due| *due <= now).is_some() {
+            self.batches += 1;
+            more.push(write(self.batches));
+        }
         for input in inputs {
             match input {
                 PrimaryInput::SessionOpened { session, .. } => {
@@ -73,6 +79,11 @@ impl Machine for Puppet {
                         self.are_mutations = frame == b"write five mutations";
                         more.push(write(self.batches));
                     }
+                    b"write later" => {
+                        self.writing = Some(session);
+                        self.due = Some(now + 100);
+                        send(session, b"later");
+                    }
                     _ => send(session, &frame),
                 },
                 PrimaryInput::Disk(answer) => {
@@ -99,6 +110,10 @@ impl Machine for Puppet {
 
     fn has_mutations(&self) -> bool {
         self.are_mutations
+    }
+
+    fn due(&self) -> Option<u64> {
+        self.due
     }
 }
 
@@ -303,6 +318,32 @@ async fn an_idle_room_gives_its_files_back_and_is_opened_again() {
     let take = move || FileDisk::open(&path, &id, Duration::from_secs(60)).map(drop);
     tokio::task::spawn_blocking(take).await.unwrap().unwrap();
     house.joined("a").await;
+}
+
+#[tokio::test]
+async fn what_is_due_is_done_though_nothing_comes() {
+    let house = house(never_idle());
+    let (place, outbox) = house.joined("a").await;
+    say(&place, b"write later").await;
+    for word in [&b"later"[..], b"written"] {
+        assert_eq!(frame(&outbox).await, word);
+    }
+}
+
+#[tokio::test]
+async fn a_room_that_nobody_needs_does_what_is_due_before_it_leaves() {
+    let house = house(Limits { idle: Duration::ZERO, ..Limits::default() });
+    let (place, outbox) = house.joined("a").await;
+    say(&place, b"write later").await;
+    assert_eq!(frame(&outbox).await, b"later");
+    drop(place);
+    let path = house.data.path().to_owned();
+    let id = DocumentId::new("a").unwrap();
+    let take = move || FileDisk::open(&path, &id, Duration::from_secs(60));
+    let mut disk = tokio::task::spawn_blocking(take).await.unwrap().unwrap();
+    let ops = vec![DiskOp::Size { file: FileName::Log0 }];
+    let size = disk.run(DiskBatch { no: BatchNo(1), ops }).result.unwrap();
+    assert_eq!(size, [DiskValue::Size(WRITE)]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

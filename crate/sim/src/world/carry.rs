@@ -151,7 +151,10 @@ impl World {
             journal.step();
             return self.tell_server(at, vec![]);
         }
-        let Some(batch) = server.batches.pop_front() else { return Ok(()) };
+        let Some(batch) = server.batches.pop_front() else {
+            let is_due = server.primary.due().is_some_and(|due| due <= shown(self.now, server.clock));
+            return if is_due { self.tell_server(at, vec![]) } else { Ok(()) };
+        };
         let answer = server.disk.run(&batch);
         self.tell_server(at, vec![PrimaryInput::Disk(answer)])
     }
