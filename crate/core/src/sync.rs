@@ -1,25 +1,25 @@
 //! A replica's side of the conversation with its server: connect, greet, catch up, push, notice silence, back off.
 
+mod changes;
+mod silence;
+
 use offprint_protocol::message::{
     CatchUp, ClientMessage, Hello, PROTOCOL_VERSION, ServerMessage, SnapshotOffer, Welcome,
 };
 use offprint_protocol::rpc::{Connection, Problem};
-use offprint_protocol::{
-    Code, Commit, CommitBatch, Decode, Encode, Error, JournalId, Mark, MutationSeq, Outcome, PagePatch,
-    Rejection, Rollup,
-};
+use offprint_protocol::{Code, Decode, Encode, Error, JournalId, Mark, MutationSeq, Rollup};
 
 use crate::entropy::Entropy;
 use crate::host::ReplicaEffect;
 use crate::timeline::Timeline;
 
+pub(crate) use self::changes::Changes;
+
+use self::silence::Silence;
+
 /// How many bytes of mutations may be unanswered: half as many after a session that ended before an answer, and twice
 /// after each answer, so that a backlog gets through connections that carry little.
 const WINDOW: usize = 256 << 10;
-/// After this much silence the server is asked for a sign of life; after twice as much it is given up. Milliseconds.
-const SILENCE: u64 = 15_000;
-/// A sign of life that was asked for from outside has to come within this, in milliseconds: the network may be another.
-const NUDGED: u64 = 10_000;
 /// The first and the longest wait between attempts, in milliseconds.
 const BACK_OFF: (u64, u64) = (250, 30_000);
 
@@ -32,37 +32,6 @@ pub(crate) enum Delivery {
     OfferWanted,
     /// What happened to the document.
     Changes(Changes),
-}
-
-/// What happened to the document, to be applied in order.
-#[derive(Debug)]
-pub(crate) enum Changes {
-    /// Commits on top of what is here.
-    Commits(CommitBatch),
-    /// All parts of a rollup.
-    Rollup { journal: JournalId, parts: Vec<Rollup> },
-}
-
-impl Changes {
-    /// About how many bytes it takes in the log, and not less. What replaces everything takes a base instead.
-    pub(crate) fn size(&self) -> u64 {
-        let outcomes = |outcomes: &[Outcome]| {
-            let rejection = |one: &Rejection| 64 + one.name.len() + one.code.len() + one.message.len();
-            let bytes = |one: &Outcome| 64 + one.rejections.iter().map(rejection).sum::<usize>();
-            outcomes.iter().map(bytes).sum::<usize>()
-        };
-        let pages = |part: &Rollup| part.pages.iter().map(PagePatch::size).sum::<usize>();
-        let bytes = match self {
-            Changes::Commits(batch) => {
-                outcomes(&batch.outcomes) + batch.commits.iter().map(Commit::size).sum::<usize>()
-            }
-            Changes::Rollup { parts, .. } if parts.iter().any(|part| part.from.0 == 0) => 0,
-            Changes::Rollup { parts, .. } => {
-                parts.iter().map(|part| 128 + outcomes(&part.outcomes) + pages(part)).sum()
-            }
-        };
-        bytes as u64 + 64
-    }
 }
 
 #[derive(Debug)]
@@ -110,9 +79,7 @@ pub(crate) struct Sync {
     hold: Hold,
     /// What was decided when something was pushed last.
     answered: MutationSeq,
-    heard: u64,
-    /// It was asked for a sign of life, and is given up at this time without one.
-    asked: Option<u64>,
+    silence: Silence,
     jitter: Entropy,
 }
 
@@ -128,8 +95,7 @@ impl Sync {
             window: WINDOW,
             hold: Hold::None,
             answered: MutationSeq(0),
-            heard: 0,
-            asked: None,
+            silence: Silence::default(),
             jitter: Entropy::new(entropy, "offprint sync jitter"),
         }
     }
@@ -172,12 +138,8 @@ impl Sync {
                 self.connect(effects);
             }
             State::Online { .. } => {
-                // What it is sent may take longer than its answer.
-                let patience = if self.is_unanswered() { SILENCE } else { NUDGED };
-                let until = now.saturating_add(patience);
-                if self.asked.is_none_or(|asked| until < asked) {
-                    self.ping(until, effects);
-                }
+                let is_unanswered = self.is_unanswered();
+                effects.extend(self.silence.doubt(now, is_unanswered).map(ReplicaEffect::Send));
             }
             _ => {}
         }
@@ -190,8 +152,7 @@ impl Sync {
         }
         self.state = State::Greeting;
         self.parts.clear();
-        self.heard = now;
-        self.asked = None;
+        self.silence.heard(now);
         effects.push(ReplicaEffect::Send(ClientMessage::Hello(hello).to_bytes()));
     }
 
@@ -202,8 +163,7 @@ impl Sync {
         frame: &[u8],
         effects: &mut Vec<ReplicaEffect>,
     ) -> Vec<Delivery> {
-        self.heard = now;
-        self.asked = None;
+        self.silence.heard(now);
         let result = ServerMessage::from_bytes(frame).and_then(|message| self.message(now, message, effects));
         result.unwrap_or_else(|error| {
             self.give_up(now, error.into(), effects);
@@ -422,8 +382,7 @@ impl Sync {
 
     /// The clock was set back by so much.
     pub(crate) fn turn_back(&mut self, back: u64) {
-        self.heard = self.heard.saturating_sub(back);
-        self.asked = self.asked.map(|until| until.saturating_sub(back));
+        self.silence.turn_back(back);
         if let State::Waiting { until } = &mut self.state {
             *until = until.saturating_sub(back);
         }
@@ -434,11 +393,11 @@ impl Sync {
         match self.state {
             State::Waiting { until } if until <= now => self.connect(effects),
             State::Online { .. } | State::Greeting | State::CatchingUp { .. } => {
-                if self.asked.is_some_and(|until| now >= until) {
+                if self.silence.has_lasted(now) {
                     let silent = Error::new(Code::Unreachable, "the server has been silent for too long");
                     self.give_up(now, silent.into(), effects);
-                } else if self.asked.is_none() && now >= self.heard.saturating_add(SILENCE) {
-                    self.ping(self.heard.saturating_add(2 * SILENCE).max(now), effects);
+                } else {
+                    effects.extend(self.silence.ask(now).map(ReplicaEffect::Send));
                 }
             }
             _ => {}
@@ -450,12 +409,7 @@ impl Sync {
         match self.state {
             State::Off | State::Paused | State::Opening => None,
             State::Waiting { until } => Some(until),
-            _ => Some(self.asked.unwrap_or(self.heard.saturating_add(SILENCE))),
+            _ => Some(self.silence.due()),
         }
-    }
-
-    fn ping(&mut self, until: u64, effects: &mut Vec<ReplicaEffect>) {
-        self.asked = Some(until);
-        effects.push(ReplicaEffect::Send(ClientMessage::Ping(self.heard).to_bytes()));
     }
 }
