@@ -18,6 +18,6 @@ export async function wasmTest() {
   const options = { binary: process.env.OFFPRINT_CHROMIUM, args };
   writeWhole(inRoot("crate/wasm/webdriver.json"), JSON.stringify({ "goog:chromeOptions": options }, null, 2));
   const test = ["test", "--headless", "--chrome", "--chromedriver", process.env.OFFPRINT_CHROMEDRIVER];
-  const env = { WASM_BINDGEN_TEST_TIMEOUT: "120" };
+  const env = { WASM_BINDGEN_TEST_TIMEOUT: "120", WASM_BINDGEN_TEST_DRIVER_TIMEOUT: "60" };
   return start("wasm-pack", [...test, "--mode", "no-install", "crate/wasm"], { keep: true, env }).done;
 }

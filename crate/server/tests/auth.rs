@@ -112,7 +112,7 @@ async fn a_reader_makes_no_document_and_is_let_in_once_there_is_one() {
 async fn a_session_ends_with_its_token_and_a_fresh_token_goes_on() {
     let (server, _data) = guarded().await;
     let grants = json!([{ "doc": "a", "access": "write" }]);
-    let mut copy = with("a", 1, token(1, &grants));
+    let mut copy = with("a", 1, token(4, &grants));
     let mut other = with("a", 2, token(3600, &grants));
     let mut socket = copy.connect(server.address).await;
     let mut other_socket = other.connect(server.address).await;

@@ -298,7 +298,7 @@ async fn pages_of_other_sites_are_kept_out_whatever_name_they_give_this_machine(
 #[tokio::test]
 async fn a_body_that_comes_too_slowly_is_given_up() {
     let data = tempfile::tempdir().unwrap();
-    let limits = Limits { hello: Duration::from_millis(200), ..Limits::default() };
+    let limits = Limits { hello: Duration::from_secs(1), ..Limits::default() };
     let server = Running::start(data.path(), limits).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     let head = "POST /documents/a/mutations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\

@@ -204,6 +204,10 @@ async fn frames_cut_short_flipped_and_mixed() {
             // Before a hello nothing else is looked into.
             let code = if length == 0 || frame == &good[0] { "bad_frame" } else { "bad_state" };
             assert_eq!(refusal(scene.address(), &frames[1..]).await, code, "{frames:x?}");
+            // The bystander has to read, or it is given up.
+            if length % 100 == 0 {
+                scene.goes_on().await;
+            }
         }
     }
     scene.goes_on().await;

@@ -38,7 +38,7 @@ fn code(ended: Result<Socket, Ended>) -> String {
 
 #[tokio::test]
 async fn a_connection_that_does_not_finish_its_request_is_closed() {
-    let (server, _data) = limited(Limits { hello: Duration::from_millis(200), ..Limits::default() }).await;
+    let (server, _data) = limited(Limits { hello: Duration::from_secs(1), ..Limits::default() }).await;
     for beginning in ["", "GET /sy", "GET /healthz HTTP/1.1\r\nHost: a\r\nX: "] {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         stream.write_all(beginning.as_bytes()).await.unwrap();

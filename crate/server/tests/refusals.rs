@@ -110,7 +110,7 @@ async fn only_a_hello_may_come_first_and_only_once() {
 #[tokio::test]
 async fn a_session_that_does_not_say_hello_is_ended() {
     let data = tempfile::tempdir().unwrap();
-    let limits = Limits { hello: Duration::from_millis(50), ..Limits::default() };
+    let limits = Limits { hello: Duration::from_secs(1), ..Limits::default() };
     let server = Running::start(data.path(), limits).await;
     Socket::open(server.address).await.is_closed_with("bad_state").await;
 }

@@ -40,7 +40,8 @@ pub(super) async fn measure(setup: &Setup, scale: &Scale) -> Result<Figure> {
     while let Some(session) = joining.next().await {
         sessions.push(session?);
     }
-    let each = (server.memory()? - before) as f64 / scale.idle_sessions as f64;
+    // A few sessions may fit into memory that the process had already.
+    let each = server.memory()?.saturating_sub(before).max(1) as f64 / scale.idle_sessions as f64;
     // Each of them was still there.
     for session in &mut sessions {
         session.ping().await?;
