@@ -23,7 +23,7 @@ export async function runE2e(browser, env, grep) {
   const files = filesUnder("demo/e2e", "worker/e2e").filter((file) => /\.test\.(ts|mjs)$/.test(file));
   if (files.length === 0) throw new Stop("demo/e2e and worker/e2e have no tests.");
   // A browser that hangs fails its test instead of the whole run. The long forms' kills take a minute each at most.
-  const minutes = Math.max(5, Number(process.env.OFFPRINT_KILLS ?? 0));
+  const minutes = Math.max(15, Number(process.env.OFFPRINT_KILLS ?? 0));
   const args = [
     // Most of a test's time is waiting.
     "--test-concurrency=2",

@@ -34,7 +34,7 @@ describe(`hub and disk in ${browserName}`, () => {
     return page;
   }
 
-  const closeTab = (page) => within(10, "a tab closes", page.close());
+  const closeTab = (page) => within(30, "a tab closes", page.close());
 
   /** Every note that was told to be durable is there, and none twice. */
   async function checkNotes(page, written) {
@@ -262,7 +262,10 @@ describe(`hub and disk in ${browserName}`, () => {
     await close(a);
     const doomed = await tab("doomed");
     assert.equal(await open(doomed, id), "internal");
-    assert.match(await evaluate(doomed, () => window.failure.message), /5 times in a row: unreachable/);
+    assert.match(
+      await evaluate(doomed, () => window.failure.message),
+      /5 times in a row: (unreachable|it did not say of what)/,
+    );
     assert.equal(await open(a, id), "open");
     assert.deepEqual(await notes(a), ["kept"]);
     await closeTabs();
@@ -313,7 +316,7 @@ describe(`hub and disk in ${browserName}`, () => {
       assert.equal(await open(a, id), "open");
       await add(a, `note-${time}`);
       assert.equal((await notes(a)).length, time + 1);
-      await within(20, "reload", a.reload());
+      await within(60, "reload", a.reload());
       await until("the page is ready", () => a.evaluate(() => window.offprint !== undefined));
     }
     await closeTabs();

@@ -67,7 +67,7 @@ describe(`storage that is full, in ${browserName}`, () => {
     const { shortage, reason, kind } = await evaluate(page, () => window.doc.status.storage);
     assert.deepEqual([shortage, reason?.code, kind], ["readOnly", "quota", "opfs"]);
 
-    await within(30, "reload", page.reload());
+    await within(60, "reload", page.reload());
     await until("the page is ready", () => page.evaluate(() => window.offprint !== undefined));
     assert.equal(await open(page, id), "open");
     const again = await notes(page);

@@ -12,7 +12,7 @@ const NOWHERE = { server: "ws://127.0.0.1:9" };
 /** Removes a document; resolves with "removed" or the error's code. */
 const remove = (page, id, options = {}) =>
   within(
-    30,
+    90,
     `${id} is removed`,
     page.evaluate(
       async ({ id, options }) => {

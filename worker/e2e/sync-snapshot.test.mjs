@@ -96,7 +96,7 @@ describe(`a large document of the server, in ${browserName}`, () => {
     let cuts = 0;
     detour = await Detour.start(server.port, () => {
       cuts += 1;
-      return cuts > 6 ? everything : 1 + choose.below(400_000);
+      return cuts > 6 ? everything : 120_000 + choose.below(280_000);
     });
     const page = await tabs.tab();
     assert.equal(await open(page, id, { server: detour.url }), "open");

@@ -4,7 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
  * Resolves with the first answer of `ask` that is not false, null or undefined; asks from Node, because timers and frames of background tabs stall.
  * An answer `{ not: reason }` is asked again too, and its reason is told when time is up.
  */
-export async function until(what, ask, { seconds = 30, everyMs = 40 } = {}) {
+export async function until(what, ask, { seconds = 90, everyMs = 40 } = {}) {
   const end = Date.now() + seconds * 1000;
   let last;
   for (;;) {

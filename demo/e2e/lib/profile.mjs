@@ -38,7 +38,8 @@ function launch(name, userDataDir, { prefs, args = [] }) {
     headless: true,
     handleSIGINT: false,
     defaultViewport,
-    protocolTimeout: 60_000,
+    timeout: 90_000,
+    protocolTimeout: 180_000,
   };
   if (name === "firefox") {
     return puppeteer.launch({ ...common, browser: "firefox", args, extraPrefsFirefox: prefs ?? {} });
@@ -79,14 +80,14 @@ export class Profile {
   }
 
   async start() {
-    this.#browser = await within(60, `${this.name} starts`, launch(this.name, this.#folder, this.#settings));
+    this.#browser = await within(120, `${this.name} starts`, launch(this.name, this.#folder, this.#settings));
     return this;
   }
 
   /** A new tab at this address, loaded. */
   async open(url) {
-    const page = await this.#browser.newPage();
-    page.setDefaultTimeout(30_000);
+    const page = await this.#blank();
+    page.setDefaultTimeout(90_000);
     page.on("pageerror", (error) => this.#said.push(`error: ${error.message}`));
     page.on("console", (message) => this.#said.push(`${message.type()}: ${message.text()}`));
     await page.goto(url, { waitUntil: "load" });
@@ -95,15 +96,15 @@ export class Profile {
 
   /** Closes a tab; a tab that does not answer is left to the browser's end. */
   async closeTab(page) {
-    await within(10, "a tab closes", page.close());
+    await within(30, "a tab closes", page.close());
   }
 
   /** Ends the browser as a person does. */
   async quit() {
     const browser = this.#take();
     const gone = ended(browser.process());
-    await within(20, `${this.name} quits`, browser.close());
-    await within(20, `${this.name} ends`, gone);
+    await within(60, `${this.name} quits`, browser.close());
+    await within(60, `${this.name} ends`, gone);
   }
 
   /** Ends every process of the browser at once: nothing gets to run any more. */
@@ -113,7 +114,7 @@ export class Profile {
     const gone = ended(child);
     // Puppeteer starts browsers as leaders of a process group.
     process.kill(-child.pid, "SIGKILL");
-    await within(20, `${this.name} ends`, gone);
+    await within(60, `${this.name} ends`, gone);
     await until("the browser's processes are gone", () => !groupAlive(child.pid));
     browser.disconnect().catch(() => {});
   }
@@ -131,6 +132,19 @@ export class Profile {
   async remove() {
     if (this.#browser) await this.kill();
     rmSync(this.#folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+  }
+
+  /** A new tab. Sometimes Puppeteer gives one that never gets a main frame: nothing can be done with it. */
+  async #blank() {
+    for (let attempt = 1; ; attempt += 1) {
+      const page = await this.#browser.newPage();
+      try {
+        page.mainFrame();
+        return page;
+      } catch (error) {
+        if (attempt === 3) throw error;
+      }
+    }
   }
 
   #take() {

@@ -1,4 +1,5 @@
 import { spawn } from "node:child_process";
+import { randomInt } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -36,6 +37,18 @@ export class Server {
   }
 
   async start() {
+    // Below the ports that systems give out: while it is stopped nobody else is given its port.
+    const ports = this.#port ? [this.#port] : Array.from({ length: 5 }, () => randomInt(20_000, 32_000));
+    for (const port of ports) {
+      if (!(await this.#listens(port))) continue;
+      this.#port = port;
+      return this;
+    }
+    throw new Error(`the server does not start: ${this.#output}`);
+  }
+
+  /** Starts the process; whether it listens there, or has ended. */
+  async #listens(port) {
     const printed = this.#output.length;
     const args = [
       "serve",
@@ -43,7 +56,7 @@ export class Server {
       "--data",
       this.#folder,
       "--listen",
-      `127.0.0.1:${this.#port ?? 0}`,
+      `127.0.0.1:${port}`,
       ...this.#options,
     ];
     const child = spawn(program, args, { stdio: ["ignore", "pipe", "pipe"] });
@@ -55,12 +68,12 @@ export class Server {
       this.#output += `${error.message}\n`;
     });
     this.#child = child;
-    this.#port = await until("the server listens", () => {
-      if (child.exitCode !== null) throw new Error(`the server ended with ${child.exitCode}`);
-      const [, port] = / on http:\/\/127\.0\.0\.1:(\d+)$/m.exec(this.#output.slice(printed)) ?? [];
-      return port ? Number(port) : { not: this.#output };
+    const said = await until("the server listens", () => {
+      if (child.exitCode !== null) return "ended";
+      const listens = / on http:\/\/127\.0\.0\.1:\d+$/m.test(this.#output.slice(printed));
+      return listens ? "listens" : { not: this.#output };
     });
-    return this;
+    return said === "listens";
   }
 
   /** The one column of a query, as it has it. */
@@ -105,6 +118,6 @@ export class Server {
     if (!child || child.exitCode !== null || child.signalCode !== null) return;
     const gone = new Promise((resolve) => child.once("exit", resolve));
     child.kill(signal);
-    await within(20, "the server ends", gone);
+    await within(60, "the server ends", gone);
   }
 }

@@ -3,7 +3,7 @@ import { until, within } from "../../../demo/e2e/lib/poll.mjs";
 /** Opens a document in a page, with `auth: true` and the page's own `auth`; resolves with "open" or the error's code. */
 export const open = (page, id, options = {}) =>
   within(
-    30,
+    90,
     `${id} opens`,
     page.evaluate(
       async ({ id, options }) => {
@@ -39,7 +39,7 @@ export const startOpening = (page, id) =>
 /** Writes one note and waits for a stage. */
 export const add = (page, id, stage = "durable") =>
   within(
-    20,
+    60,
     `note ${id} is ${stage}`,
     page.evaluate(({ id, stage }) => window.doc.mutate.add({ id, tab: "x" })[stage], { id, stage }),
   );
@@ -79,7 +79,7 @@ export const stopWriting = (page) =>
 
 export const notes = (page) =>
   within(
-    20,
+    60,
     "notes are read",
     page.evaluate(async () => {
       const rows = await window.doc.query(window.offprint.sql`SELECT id FROM note ORDER BY rowid`);
@@ -90,7 +90,7 @@ export const notes = (page) =>
 /** What is wrong with the notes: lost, twice, or a hole before one that is there. */
 export const wrong = (page, expected) =>
   within(
-    60,
+    120,
     "the notes are checked",
     page.evaluate(async (expected) => {
       const rows = await window.doc.query(window.offprint.sql`SELECT id FROM note`);
@@ -106,13 +106,13 @@ export const wrong = (page, expected) =>
 
 export const close = (page) =>
   within(
-    10,
+    30,
     "the document closes",
     page.evaluate(() => window.doc.close()),
   );
 
 export const evaluate = (page, body, argument) =>
-  within(30, "the page answers", page.evaluate(body, argument));
+  within(90, "the page answers", page.evaluate(body, argument));
 
 /** Waits until the document's status says all of this. */
 export const says = (page, wanted, options) =>

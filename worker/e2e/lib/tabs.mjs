@@ -31,7 +31,7 @@ export class Tabs {
   }
 
   async reload(page) {
-    await within(20, "reload", page.reload());
+    await within(60, "reload", page.reload());
     await ready(page);
   }
 
