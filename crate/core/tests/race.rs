@@ -83,6 +83,16 @@ impl Two {
     }
 }
 
+fn ask(data: &str, seq: Option<u64>) -> Ask {
+    Ask::Mutate {
+        client: "billing".into(),
+        seq: seq.map(MutationSeq),
+        at: 0,
+        name: "put".into(),
+        args: vec![Argument { name: "data".into(), value: Value::Text(data.into()) }],
+    }
+}
+
 #[test]
 fn who_was_second_makes_its_commit_again() {
     for seed in 1..=50 {
@@ -199,13 +209,6 @@ fn a_name_that_the_other_knows_with_another_secret_is_refused() {
 fn back_ends_that_are_given_one_number_by_two_primaries_are_both_heard() {
     for seed in 1..=50 {
         let mut two = Two::new(seed);
-        let ask = |data: &str, seq: Option<u64>| Ask::Mutate {
-            client: "billing".into(),
-            seq: seq.map(MutationSeq),
-            at: 0,
-            name: "put".into(),
-            args: vec![Argument { name: "data".into(), value: Value::Text(data.into()) }],
-        };
         for (at, data) in [(0, "a"), (1, "b")] {
             two.primaries[at].ask(AskNo(1), ask(data, None));
         }
@@ -228,6 +231,30 @@ fn back_ends_that_are_given_one_number_by_two_primaries_are_both_heard() {
         assert_eq!(two.decided_in_all(), 3, "seed {seed}");
         assert!(two.primaries.iter_mut().all(|primary| primary.answers().len() == 1));
     }
+}
+
+#[test]
+fn what_a_back_end_asked_is_not_run_again_for_news_that_come_with_its_own() {
+    let mut two = Two::new(1);
+    two.journal.set_hostile(false);
+    two.tell(0, vec![opened(1)]);
+    two.settle();
+    two.primaries[0].ask(AskNo(1), ask("a", None));
+    two.tell(0, vec![]);
+    two.journal.settle();
+    two.primaries[1].ask(AskNo(1), ask("b", None));
+    for _ in 0..3 {
+        two.tell(1, vec![]);
+        two.journal.settle();
+    }
+    // That its own is in, and what the other appended behind it, the first hears at once.
+    two.settle();
+    let answers = two.primaries.each_mut().map(|primary| match &primary.answers()[..] {
+        [(_, Ok(Answer::Decided { seq, verdict, .. }))] => (seq.0, verdict.clone()),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(answers, [(1, Verdict::Confirmed), (2, Verdict::Confirmed)]);
+    assert_eq!(two.decided_in_all(), 2);
 }
 
 #[test]

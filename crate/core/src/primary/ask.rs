@@ -161,10 +161,12 @@ impl Primary {
     }
 
     /// What is queued for these of the host's clients is asked again, in order: the numbers that it was given may be
-    /// taken by now.
+    /// taken by now. What is decided is not: it only waits to be told.
     pub(super) fn ask_again(&mut self, which: impl Fn(ClientId) -> bool) {
         let Some(open) = &mut self.open else { return };
-        let again: Vec<_> = self.asks.waiting.extract_if(.., |asked| which(asked.client)).collect();
+        let is_queued = |asked: &Waiting| asked.seq > open.ledger.through(asked.client).seq;
+        let again = self.asks.waiting.extract_if(.., |asked| which(asked.client) && is_queued(asked));
+        let again: Vec<_> = again.collect();
         open.unqueue(|client| again.iter().any(|asked| asked.client == client));
         for asked in again.into_iter().rev() {
             self.asks.fresh.push_front((asked.no, asked.ask));
