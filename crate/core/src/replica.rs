@@ -175,6 +175,11 @@ impl Replica {
         }
     }
 
+    /// Whether everything that it has recorded is durable and nothing waits for the disk.
+    pub fn is_settled(&self) -> bool {
+        self.journal.is_settled()
+    }
+
     /// The last commit of the primary that is here.
     pub fn position(&self) -> Option<Position> {
         match &self.state {
