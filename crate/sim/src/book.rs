@@ -1,20 +1,44 @@
 //! The oracle's book of every mutation ever asked for: what was promised about it, and whether that held.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use offprint_protocol::MutationSeq;
 
 use crate::tab::News;
 use crate::workload::Logged;
 
+/// Who asks for mutations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Maker {
+    /// A tab of this client.
+    Client(usize),
+    /// A back end of this document.
+    BackEnd(usize),
+}
+
+/// Stands between a token and the number of an attempt; before every digit, so that attempts follow their token.
+const ATTEMPT: char = '#';
+
+/// Whether it is the name of a mutation that was made once more.
+pub fn is_retry(name: &str) -> bool {
+    name.contains(ATTEMPT)
+}
+
+fn token_of(name: &str) -> &str {
+    name.split(ATTEMPT).next().unwrap_or(name)
+}
+
 /// What is known about one mutation.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Entry {
-    client: usize,
+    maker: Maker,
     seq: Option<MutationSeq>,
     durable: bool,
     confirmed: bool,
     rejected: bool,
+    /// An app was shown that it is rejected, and may have dealt with that.
+    refused: bool,
     failed: bool,
     /// The server's files were wiped after it was made: it may be missing, but never twice.
     excused: bool,
@@ -32,6 +56,51 @@ struct Entry {
 }
 
 impl Entry {
+    fn new(maker: Maker, alone: bool) -> Self {
+        Self {
+            maker,
+            seq: None,
+            durable: false,
+            confirmed: false,
+            rejected: false,
+            refused: false,
+            failed: false,
+            excused: false,
+            copies: 0,
+            later_copies: 0,
+            alone,
+            threw: false,
+            unrejected: false,
+        }
+    }
+
+    fn is_of(&self, client: usize) -> bool {
+        self.maker == Maker::Client(client)
+    }
+
+    /// How often it may be in the end.
+    fn times(&self, rejections: &BTreeMap<Maker, Vec<MutationSeq>>) -> RangeInclusive<usize> {
+        let listed = |list: &Vec<MutationSeq>| self.seq.is_some_and(|seq| list.contains(&seq));
+        let is_rejected =
+            self.rejected || self.refused || self.durable && rejections.get(&self.maker).is_some_and(listed);
+        match self {
+            Entry { copies: 1.., durable: true, excused: false, .. } => {
+                let may_miss = self.refused || rejections.values().any(listed);
+                usize::from(!may_miss)..=1 + self.copies
+            }
+            Entry { copies: 1.., .. } => 0..=1 + self.copies,
+            Entry { failed: true, .. } => 0..=0,
+            Entry { excused: true, .. } => 0..=1,
+            Entry { confirmed: true, alone: false, .. } => 1..=1,
+            Entry { durable: true, unrejected: true, .. } => usize::from(!is_rejected)..=1,
+            Entry { durable: true, .. } if is_rejected => 0..=0,
+            Entry { durable: true, .. } => 1..=1,
+            Entry { rejected: true, .. } => 0..=0,
+            Entry { refused: true, unrejected: false, .. } => 0..=0,
+            _ => 0..=1,
+        }
+    }
+
     /// Whether it is not run again; what a device alone confirmed may be pending there once it meets a server.
     fn is_decided(&self) -> bool {
         self.confirmed && !self.alone || self.rejected || self.failed
@@ -44,16 +113,38 @@ impl Entry {
     }
 }
 
-/// The book.
+/// The book, by token. One that was made once more has the same token, and after it the number of the attempt.
 #[derive(Debug, Default)]
 pub struct Book {
     entries: BTreeMap<String, Entry>,
 }
 
 impl Book {
-    /// A tab of `client` asks for the mutation of `token`.
-    pub fn asked(&mut self, token: &str, client: usize, alone: bool) {
-        self.entries.insert(token.to_owned(), Entry { client, alone, ..Entry::default() });
+    /// The mutation of `token` is asked for; `alone` by a client that has no server.
+    pub fn asked(&mut self, token: &str, maker: Maker, alone: bool) {
+        self.entries.insert(token.to_owned(), Entry::new(maker, alone));
+    }
+
+    /// A client's app was shown that its mutation `seq`, of `token`, is rejected.
+    pub fn refused(&mut self, token: &str, client: usize, seq: MutationSeq) {
+        let shown: Vec<_> = self.attempts(token).filter(|(_, entry)| entry.seq == Some(seq)).collect();
+        let own = shown.iter().find(|(_, entry)| entry.is_of(client)).or(shown.first());
+        let name = own.map(|(name, _)| (*name).clone());
+        if let Some(entry) = name.and_then(|name| self.entries.get_mut(&name)) {
+            entry.refused = true;
+        }
+    }
+
+    /// A client's app asks for the mutation of `token` once more; gives the name of the attempt.
+    pub fn retried(&mut self, token: &str, client: usize, alone: bool) -> String {
+        let name = format!("{token}{ATTEMPT}{}", self.attempts(token).count());
+        self.asked(&name, Maker::Client(client), alone);
+        name
+    }
+
+    fn attempts(&self, token: &str) -> impl Iterator<Item = (&String, &Entry)> {
+        let behind = self.entries.range(token.to_owned()..);
+        behind.take_while(move |(name, _)| token_of(name) == token)
     }
 
     /// A tab learned something; fails if it contradicts what was said before.
@@ -81,17 +172,18 @@ impl Book {
         }
     }
 
-    /// The history of these clients' server is lost.
-    pub fn excuse_all(&mut self, is_theirs: impl Fn(usize) -> bool) {
-        self.entries.values_mut().filter(|entry| is_theirs(entry.client)).for_each(Entry::forget);
+    /// The history of these makers' server is lost.
+    pub fn excuse_all(&mut self, is_theirs: impl Fn(Maker) -> bool) {
+        self.entries.values_mut().filter(|entry| is_theirs(entry.maker)).for_each(Entry::forget);
     }
 
-    /// These clients' server is one again that had `kept`, and not all that it `had`: what was decided in between is what
+    /// These makers' server is one again that had `kept`, and not all that it `had`: what was decided in between is what
     /// the restore lost. What nobody had decided is owed as before.
-    pub fn restored(&mut self, is_theirs: impl Fn(usize) -> bool, kept: &[Logged], had: &[Logged]) {
+    pub fn restored(&mut self, is_theirs: impl Fn(Maker) -> bool, kept: &[Logged], had: &[Logged]) {
         let tokens = |log: &[Logged]| log.iter().map(|logged| logged.token.clone()).collect::<BTreeSet<_>>();
         let (kept, had) = (tokens(kept), tokens(had));
-        for (token, entry) in self.entries.iter_mut().filter(|(_, entry)| is_theirs(entry.client)) {
+        for (name, entry) in self.entries.iter_mut().filter(|(_, entry)| is_theirs(entry.maker)) {
+            let token = token_of(name);
             let was_decided = had.contains(token) || entry.confirmed || entry.rejected;
             if kept.contains(token) {
                 continue;
@@ -106,8 +198,11 @@ impl Book {
 
     /// The client could not replay the mutation of `token`.
     pub fn threw(&mut self, token: &str) {
-        if let Some(entry) = self.entries.get_mut(token) {
-            entry.threw = true;
+        let names: Vec<_> = self.attempts(token).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            if let Some(entry) = self.entries.get_mut(&name) {
+                entry.threw = true;
+            }
         }
     }
 
@@ -118,7 +213,7 @@ impl Book {
 
     /// A client gave up or lost what it had made without a server.
     pub fn excuse(&mut self, client: usize) {
-        for entry in self.entries.values_mut().filter(|entry| entry.client == client) {
+        for entry in self.entries.values_mut().filter(|entry| entry.is_of(client)) {
             entry.excused = true;
         }
     }
@@ -127,9 +222,9 @@ impl Book {
     /// is still so.
     pub fn cleared(&mut self, client: usize, origins: &[usize]) {
         for entry in self.entries.values_mut() {
-            let is_own = entry.client == client;
+            let is_own = entry.is_of(client);
             // Of what several profiles had, only one may know that it was rejected.
-            let is_shared = entry.copies > 0 && (is_own || origins.contains(&entry.client));
+            let is_shared = entry.copies > 0 && (is_own || origins.iter().any(|origin| entry.is_of(*origin)));
             entry.excused |= is_shared || is_own && !entry.is_decided();
             if is_own {
                 // The new client counts from one again.
@@ -142,66 +237,67 @@ impl Book {
     pub fn copied(&mut self, client: usize, origins: &[usize]) {
         for entry in self.entries.values_mut() {
             let is_open = entry.excused || !entry.is_decided();
-            let is_own = entry.client == client;
-            let is_inherited = origins.contains(&entry.client);
+            let is_own = entry.is_of(client);
+            let is_inherited = origins.iter().any(|origin| entry.is_of(*origin));
             let pending = is_own && is_open || is_inherited && entry.copies > 0;
             entry.copies += usize::from(pending);
             entry.later_copies += usize::from(!pending && (is_own || is_inherited));
         }
     }
 
-    /// Compares with the final state of one document: `log` in its order, and the rejections of each of its clients.
+    /// Compares with the final state of one document: `log` in its order, and the rejections of each of its makers.
     pub fn settle(
         &self,
         log: &[Logged],
-        rejections: &BTreeMap<usize, Vec<MutationSeq>>,
+        rejections: &BTreeMap<Maker, Vec<MutationSeq>>,
     ) -> Result<(), String> {
         let mut count: BTreeMap<&str, usize> = BTreeMap::new();
-        let mut last: BTreeMap<usize, (MutationSeq, &str)> = BTreeMap::new();
-        for logged in log {
-            *count.entry(&logged.token).or_default() += 1;
-            let entry = self
-                .entries
-                .get(&logged.token)
-                .ok_or_else(|| format!("{} came from nowhere", logged.token))?;
-            if let Some(seq) = entry.seq.filter(|_| entry.durable && entry.copies == 0)
-                && let Some((before, other)) = last.insert(entry.client, (seq, &logged.token))
+        let mut last: BTreeMap<Maker, (MutationSeq, &str)> = BTreeMap::new();
+        for Logged { token, .. } in log {
+            *count.entry(token).or_default() += 1;
+            let entry = self.logged(token).ok_or_else(|| format!("{token} came from nowhere"))?;
+            let Some(entry) = entry.filter(|entry| entry.durable && entry.copies == 0) else { continue };
+            if let Some(seq) = entry.seq
+                && let Some((before, other)) = last.insert(entry.maker, (seq, token))
                 && seq <= before
             {
-                let tell = |token: &str| self.tell(token);
-                return Err(format!("{} came behind {}", tell(&logged.token), tell(other)));
+                return Err(format!("{} came behind {}", self.tell(token), self.tell(other)));
             }
         }
-        for (token, entry) in self.entries.iter().filter(|(_, entry)| rejections.contains_key(&entry.client))
-        {
-            let count = count.get(token.as_str()).copied().unwrap_or(0);
-            let listed = |list: &Vec<MutationSeq>| entry.seq.is_some_and(|seq| list.contains(&seq));
-            let is_rejected =
-                entry.rejected || entry.durable && rejections.get(&entry.client).is_some_and(listed);
-            let fits = match entry {
-                Entry { copies: 1.., durable: true, excused: false, .. } => {
-                    count <= 1 + entry.copies && (count > 0 || rejections.values().any(listed))
-                }
-                Entry { copies: 1.., .. } => count <= 1 + entry.copies,
-                _ if count > 1 => false,
-                Entry { failed: true, .. } => count == 0,
-                Entry { excused: true, .. } => true,
-                Entry { confirmed: true, alone: false, .. } => count == 1,
-                Entry { durable: true, unrejected: true, .. } => count == 1 || is_rejected,
-                Entry { durable: true, .. } => (count == 1) != is_rejected,
-                Entry { rejected: true, .. } => count == 0,
-                _ => true,
-            };
-            if !fits {
-                return Err(format!("{token} is there {count} times, but {entry:?}"));
+        let mut times: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+        for (name, entry) in self.entries.iter().filter(|(_, entry)| rejections.contains_key(&entry.maker)) {
+            let (least, most) = times.entry(token_of(name)).or_default();
+            let of_this = entry.times(rejections);
+            *least += of_this.start();
+            *most += of_this.end();
+        }
+        for (token, (least, most)) in times {
+            let count = count.get(token).copied().unwrap_or(0);
+            if !(least..=most).contains(&count) {
+                return Err(format!("{token} is there {count} times, but {}", self.tell(token)));
             }
         }
         Ok(())
     }
 
+    /// The attempt that a row of the log is from, if that can be told; none if the token is not known.
+    fn logged(&self, token: &str) -> Option<Option<&Entry>> {
+        let attempts: Vec<_> = self.attempts(token).map(|(_, entry)| entry).collect();
+        if let [only] = attempts[..] {
+            return Some(Some(only));
+        }
+        if attempts.iter().any(|entry| entry.excused || entry.copies > 0) {
+            return Some(None);
+        }
+        let is_open = |entry: &&&Entry| !(entry.refused || entry.rejected || entry.failed);
+        let open: Vec<_> = attempts.iter().filter(is_open).collect();
+        let one = if let [one] = open[..] { Some(*one) } else { None };
+        (!attempts.is_empty()).then_some(one)
+    }
+
     /// What is known about the mutation of a token, for people to read.
     pub fn tell(&self, token: &str) -> String {
-        format!("{token}: {:?}", self.entries.get(token))
+        format!("{:?}", self.attempts(token_of(token)).collect::<Vec<_>>())
     }
 
     /// How many mutations were asked for.

@@ -69,11 +69,27 @@ pub enum Fault {
     Unfetched,
     /// A server lets go of a document that nobody needs.
     Rest,
+    /// An app dismisses a rejection.
+    Dismiss,
+    /// A hub dies before a dismissal or a retry is known to be flushed: the rejection may come back.
+    DismissLost,
+    /// A mutation that was rejected and made once more is confirmed.
+    Retry,
+    /// A back end's mutation is confirmed.
+    BackEnd,
+    /// A back end's mutation is rejected.
+    BackEndRefused,
+    /// A back end asks again for what was decided already.
+    AskedAgain,
+    /// A server dies that a back end has asked.
+    AnswerLost,
+    /// A back end's server has forgotten its numbers, and it takes another name.
+    NameLost,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Fault; 31] = [
+    pub const ALL: [Fault; 39] = [
         Fault::ClientCrash,
         Fault::HubCrash,
         Fault::DiskLost,
@@ -105,12 +121,26 @@ impl Fault {
         Fault::ProtocolSkew,
         Fault::Unfetched,
         Fault::Rest,
+        Fault::Dismiss,
+        Fault::DismissLost,
+        Fault::Retry,
+        Fault::BackEnd,
+        Fault::BackEndRefused,
+        Fault::AskedAgain,
+        Fault::AnswerLost,
+        Fault::NameLost,
     ];
 }
 
 /// How often each kind fired.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Faults([u64; Fault::ALL.len()]);
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self([0; Fault::ALL.len()])
+    }
+}
 
 impl Faults {
     /// Counts one.

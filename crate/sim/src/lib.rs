@@ -2,8 +2,9 @@
 //! with a network and disks that do their worst. A seed is a whole run; the first violation ends it.
 //!
 //! A tour: [`world`] takes the steps and carries effects out, [`network`] and [`faults`] are what goes wrong, [`tab`]
-//! is what an app sees, [`workload`] what it does, [`book`] and [`inspect`] are the oracles.
+//! is what an app sees, [`workload`] what it does, [`back_end`] is who has no replica, [`book`] and [`inspect`] are the oracles.
 
+pub mod back_end;
 pub mod book;
 pub mod faults;
 pub mod inspect;

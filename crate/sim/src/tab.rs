@@ -61,6 +61,21 @@ impl Tab {
         self.unanswered.iter().map(|(no, asked)| (*no, asked.request.clone())).collect()
     }
 
+    /// The rejections that the event says are dealt with, and whether that is durable.
+    pub fn dealt(&self, event: &TabEvent) -> Vec<(MutationSeq, bool)> {
+        let (requests, is_durable) = match event {
+            TabEvent::Reply { no, .. } => (std::slice::from_ref(no), false),
+            TabEvent::Durable { requests } => (&requests[..], true),
+            _ => return vec![],
+        };
+        let asked = requests.iter().filter_map(|no| self.unanswered.get(no));
+        let dealt = asked.filter_map(|asked| match asked.request {
+            Request::Dismiss { seq } | Request::Retry { seq } => Some((seq, is_durable)),
+            _ => None,
+        });
+        dealt.collect()
+    }
+
     /// The tokens of the mutations whose last answer is missing.
     pub fn waits_for(&self) -> Vec<&str> {
         self.unanswered.values().filter_map(|asked| asked.token.as_deref()).collect()

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use offprint_protocol::rpc::{Request, Select};
+use offprint_protocol::rpc::{Rejection, Request, Select};
 use offprint_protocol::{Definition, Mutation, MutatorSource, Value};
 
 use crate::random::Random;
@@ -134,6 +134,14 @@ pub fn token(mutation: &Mutation) -> Option<&str> {
             _ => None,
         }
     })
+}
+
+/// The token of a rejected mutation, if the device has it.
+pub fn refused(rejection: &Rejection) -> Option<&str> {
+    match rejection.args.as_ref()?.get("token")? {
+        Value::Text(token) => Some(token),
+        _ => None,
+    }
 }
 
 /// The serial model: what `item` holds after these mutations, one after the other.

@@ -1,7 +1,9 @@
 //! One run: documents, clients with tabs and disks, servers with theirs, sockets between them, chance, and oracles.
 
+mod asking;
 mod carry;
 mod plan;
+mod refused;
 mod trouble;
 mod verdict;
 
@@ -11,11 +13,12 @@ use offprint_core::disk::DiskBatch;
 use offprint_core::disk_memory::DiskMemory;
 use offprint_core::host::{History, PrimaryConfig, ReplicaConfig, ReplicaInput};
 use offprint_core::journal_memory::JournalMemory;
-use offprint_core::{Image, Primary, PrimaryLimits, Replica};
+use offprint_core::{Answer, AskNo, Image, Primary, PrimaryLimits, Replica};
 use offprint_protocol::rpc::Status;
-use offprint_protocol::{DocumentId, JournalId, Lsn, SessionNo, TabId};
+use offprint_protocol::{DocumentId, Error, JournalId, Lsn, MutationSeq, SessionNo, TabId};
 
-use crate::book::Book;
+use crate::back_end::BackEnd;
+use crate::book::{Book, Maker};
 use crate::faults::Faults;
 use crate::network::Network;
 use crate::random::Random;
@@ -55,6 +58,8 @@ struct Client {
     alone: bool,
     /// Whether its app has asked for the server's history in place of its own.
     gave_up: bool,
+    /// The rejections that its app has dealt with, and whether a crash cannot undo that.
+    dealt: BTreeMap<MutationSeq, bool>,
 }
 
 /// One document on one server.
@@ -71,6 +76,8 @@ struct Server {
     stalled: usize,
     /// The document that it let go of last.
     rested: Option<Image>,
+    /// Answers that no back end waits for.
+    answers: Vec<(AskNo, Result<Answer, Error>)>,
 }
 
 impl Server {
@@ -90,6 +97,9 @@ pub struct World {
     steps: usize,
     clients: Vec<Client>,
     servers: Vec<Server>,
+    back_ends: Vec<BackEnd>,
+    /// The last number of a question.
+    asks: u64,
     /// What the servers of each document append to, if they share it.
     journals: Vec<Option<JournalMemory>>,
     network: Network,
@@ -152,6 +162,8 @@ impl World {
             steps: 0,
             clients: Vec::new(),
             servers: Vec::new(),
+            back_ends: Vec::new(),
+            asks: 0,
             journals: Vec::new(),
             network: Network::default(),
             book: Book::default(),
@@ -199,6 +211,7 @@ impl World {
                     backup,
                     stalled: 0,
                     rested: None,
+                    answers: Vec::new(),
                 };
                 self.servers.push(server);
             }
@@ -207,6 +220,7 @@ impl World {
         for at in 0..self.servers.len() {
             self.tell_server(at, vec![])?;
         }
+        self.add_back_ends();
         for profile in 0..self.plan.clients {
             for document in 0..self.plan.documents {
                 let disk = DiskMemory::new(self.random.bits());
@@ -244,6 +258,7 @@ impl World {
             status: None,
             alone,
             gave_up: false,
+            dealt: BTreeMap::new(),
         });
         self.add_tabs(self.clients.len() - 1)
     }
@@ -278,20 +293,30 @@ impl World {
             55..85 => self.move_frame(),
             85..88 => self.connect(client),
             88..90 => self.fetch(client),
-            90..92 => self.give_up_if_diverged(client),
-            92..98 => self.wake(client),
+            90 => self.give_up_if_diverged(client),
+            91..93 => self.ask(),
+            93..98 => self.wake(client),
             _ if self.hostile && self.random.one_in(3) => self.fault(client, server),
             _ => self.check_client(client),
         }
     }
 
+    /// One of a document's servers.
+    fn any_server(&mut self, document: usize) -> usize {
+        let nodes = self.servers.len() / self.plan.documents;
+        document * nodes + self.random.below(nodes)
+    }
+
     fn mutate(&mut self, client: usize) -> Result<(), String> {
+        if self.random.one_in(8) && self.deal_with_rejection(client)? {
+            return Ok(());
+        }
         let burst = if self.random.one_in(10) { 20 } else { 1 };
         let mut inputs = Vec::new();
         for _ in 0..1 + self.random.below(burst) {
             let token = format!("t{}", self.tokens);
             self.tokens += 1;
-            self.book.asked(&token, client, self.clients[client].alone);
+            self.book.asked(&token, Maker::Client(client), self.clients[client].alone);
             let request = workload::mutation(&mut self.random, &token);
             let tabs = &mut self.clients[client].tabs;
             let at = self.random.below(tabs.len());

@@ -8,6 +8,7 @@ fn run(plan: Plan, seeds: std::ops::Range<u64>) -> Faults {
     for seed in seeds {
         println!("seed {seed}");
         let plan = Plan { seed, copy: seed % 2 == 0, alone: seed % 3 == 0, skew: seed % 3 == 1, ..plan };
+        let plan = Plan { back_ends: seed % 4 < 2, ..plan };
         match World::run(plan) {
             Ok(report) => faults.add(&report.faults),
             Err(violation) => panic!("{plan:?}: {violation}"),

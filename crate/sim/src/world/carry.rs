@@ -1,12 +1,13 @@
 //! What everybody wants done, carried out: effects, disk batches, frames on their way.
 
 use offprint_core::host::{PrimaryEffect, PrimaryInput, ReplicaEffect, ReplicaInput};
-use offprint_core::{Answer, Ask, AskNo};
+use offprint_core::{Answer, Ask};
 use offprint_protocol::message::{ClientMessage, ServerMessage};
-use offprint_protocol::rpc::{StorageKind, TabEvent};
+use offprint_protocol::rpc::{Reply, StorageKind, TabEvent};
 use offprint_protocol::{Code, Decode, Encode, PAGE_SIZE, PageNo, SessionNo};
 
 use super::{WINDOW, World, shown};
+use crate::book::is_retry;
 use crate::faults::Fault;
 use crate::network::{Network, Socket};
 use crate::tab::News;
@@ -26,10 +27,20 @@ impl World {
             match effect {
                 ReplicaEffect::Tab { tab, event } => {
                     if let TabEvent::Status(status) = &event {
+                        client.check_dealt(status).map_err(|error| format!("client {at}: {error}"))?;
                         client.status = Some(status.clone());
                     }
                     let Some(tab) = client.tabs.iter_mut().find(|other| other.id == tab) else { continue };
+                    for (seq, is_durable) in tab.dealt(&event) {
+                        *client.dealt.entry(seq).or_default() |= is_durable;
+                        if matches!(event, TabEvent::Reply { reply: Reply::Done, .. }) {
+                            self.faults.fired(Fault::Dismiss);
+                        }
+                    }
                     for (token, news) in tab.hear(event) {
+                        if news == News::Confirmed && is_retry(&token) {
+                            self.faults.fired(Fault::Retry);
+                        }
                         if news == News::Rejected {
                             self.faults.fired(Fault::ThrowAtServer);
                         }
@@ -55,6 +66,7 @@ impl World {
                 ReplicaEffect::Wake { at } => client.wake = Some(self.now + at.saturating_sub(now)),
             }
         }
+        self.clients[at].settle_dealt();
         Ok(())
     }
 
@@ -72,6 +84,11 @@ impl World {
         let (mut effects, mut asked) = (Vec::new(), Vec::new());
         let server = &mut self.servers[at];
         server.primary.handle(shown(self.now, server.clock), inputs, &mut effects);
+        for (no, answer) in server.primary.answers() {
+            if !self.answer(no, &answer)? {
+                self.servers[at].answers.push((no, answer));
+            }
+        }
         for effect in effects {
             match effect {
                 PrimaryEffect::Send { session, frame } => {
@@ -164,24 +181,24 @@ impl World {
         if !std::mem::take(&mut client.connecting) {
             return Ok(());
         }
-        let nodes = self.servers.len() / self.plan.documents;
-        let server = client.document * nodes + self.random.below(nodes);
+        let document = client.document;
+        let server = self.any_server(document);
         if self.hostile && self.random.one_in(5) || self.network.is_parted(at, server, self.steps) {
             return self.tell_client(at, vec![ReplicaInput::SocketClosed { problem: None }]);
         }
-        client.socket = Some(self.network.open(at, server));
+        self.clients[at].socket = Some(self.network.open(at, server));
         self.tell_client(at, vec![ReplicaInput::SocketOpened { token: String::new() }])
     }
 
     /// Some more of a snapshot arrives over HTTP, or nothing more will.
     pub(super) fn fetch(&mut self, at: usize) -> Result<(), String> {
         let Some((journal, lsn, done)) = self.clients[at].fetch else { return Ok(()) };
-        let nodes = self.servers.len() / self.plan.documents;
-        let server = self.clients[at].document * nodes + self.random.below(nodes);
-        self.servers[server].primary.ask(AskNo(lsn.0), Ask::Kept(journal, lsn));
+        let server = self.any_server(self.clients[at].document);
+        let asked = self.next_ask();
+        self.servers[server].primary.ask(asked, Ask::Kept(journal, lsn));
         self.tell_server(server, vec![])?;
-        let answers = self.servers[server].primary.answers();
-        let kept = match answers.into_iter().find(|(no, _)| *no == AskNo(lsn.0)) {
+        let answers = std::mem::take(&mut self.servers[server].answers);
+        let kept = match answers.into_iter().find(|(no, _)| *no == asked) {
             // A server whose disk is busy answers later.
             None => return Ok(()),
             Some((_, Ok(Answer::Snapshot(snapshot)))) => snapshot,

@@ -27,6 +27,8 @@ pub struct Plan {
     pub shared: bool,
     /// Whether definitions and protocol versions differ for a while.
     pub skew: bool,
+    /// Whether each document has back ends.
+    pub back_ends: bool,
 }
 
 impl Plan {
@@ -42,6 +44,8 @@ impl Plan {
             alone: seed.is_multiple_of(6),
             shared: seed % 8 > 4,
             skew: seed % 9 < 3,
+            // Alone with its server, a client may offer it what it made without.
+            back_ends: !seed.is_multiple_of(4),
             ..Self::quiet(seed, steps)
         }
     }
@@ -60,6 +64,7 @@ impl Plan {
             alone: false,
             shared: false,
             skew: false,
+            back_ends: false,
         }
     }
 }

@@ -7,9 +7,18 @@ use offprint_protocol::RequestNo;
 use offprint_protocol::rpc::Request;
 
 use super::{Client, World, new_primary, new_replica};
+use crate::book::Maker;
 use crate::faults::Fault;
 use crate::inspect::Contents;
 use crate::workload;
+
+/// The document that somebody's mutations are for.
+fn document_of(clients: &[Client], maker: Maker) -> usize {
+    match maker {
+        Maker::Client(at) => clients[at].document,
+        Maker::BackEnd(document) => document,
+    }
+}
 
 impl World {
     pub(super) fn fault(&mut self, at: usize, server: usize) -> Result<(), String> {
@@ -154,6 +163,7 @@ impl World {
             }
             client.disk = DiskMemory::new(self.random.bits());
             client.tabs.clear();
+            client.dealt.clear();
             client.copy_of = None;
             self.replace_hub(at)?;
             self.add_tabs(at)?;
@@ -185,7 +195,8 @@ impl World {
         server.batches.clear();
         server.disk = disk;
         let clients = &self.clients;
-        self.book.restored(|client| clients[client].document == document, &kept, &had.log);
+        self.book.restored(|maker| document_of(clients, maker) == document, &kept, &had.log);
+        self.lose_history(document);
         self.seen.retain(|(other, _), _| *other != document);
         self.restart_server(at, false)
     }
@@ -244,6 +255,8 @@ impl World {
         client.wake = None;
         client.fetch = None;
         client.status = None;
+        self.forget_dealt(at);
+        let client = &mut self.clients[at];
         match client.socket.take() {
             Some(socket) => self.close_at_server(socket),
             None => Ok(()),
@@ -290,6 +303,7 @@ impl World {
         let (disk, profile) = (disk.clone(), self.clients.len());
         self.add_client(document, profile, version, disk, alone)?;
         self.clients[profile].copy_of = Some(at);
+        self.clients[profile].dealt = self.clients[at].dealt.clone();
         Ok(())
     }
 
@@ -320,6 +334,8 @@ impl World {
         }
         let journal = self.journals[server.document].as_ref();
         server.primary = new_primary(&mut self.random, server.document, server.version, journal);
+        server.answers.clear();
+        self.cut_back_ends(at);
         self.tell_server(at, vec![])?;
         for no in self.network.of_server(at) {
             self.cut(no)?;
@@ -331,7 +347,8 @@ impl World {
     fn wipe_server(&mut self, document: usize) -> Result<(), String> {
         self.faults.fired(Fault::ServerWipe);
         let clients = &self.clients;
-        self.book.excuse_all(|client| clients[client].document == document);
+        self.book.excuse_all(|maker| document_of(clients, maker) == document);
+        self.lose_history(document);
         if let Some(journal) = &mut self.journals[document] {
             self.faults.raced(journal.races());
             *journal = JournalMemory::new(self.random.bits());

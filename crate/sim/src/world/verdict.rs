@@ -7,6 +7,8 @@ use offprint_protocol::MutationSeq;
 use offprint_protocol::rpc::Connection;
 
 use super::{Server, World};
+use crate::back_end::BackEnd;
+use crate::book::Maker;
 use crate::faults::Fault;
 use crate::inspect::{Contents, digest, first_difference, replayed, same_rows};
 use crate::past;
@@ -113,7 +115,9 @@ impl World {
             let (position, batches) = (client.replica.position(), client.batches.len());
             format!("client {position:?} {status:?} {problem:?} {batches}, waiting for {asked:?}")
         });
-        servers.chain(clients).collect::<Vec<_>>().join("; ")
+        let back_ends = self.back_ends.iter().filter(|back_end| !back_end.is_idle());
+        let back_ends = back_ends.map(|back_end| format!("{back_end:?}"));
+        servers.chain(clients).chain(back_ends).collect::<Vec<_>>().join("; ")
     }
 
     fn is_settled(&self) -> bool {
@@ -125,6 +129,7 @@ impl World {
                 && server.primary.position() == end(server.document)
         };
         self.servers.iter().all(is_settled)
+            && self.back_ends.iter().all(BackEnd::is_idle)
             && self.clients.iter().all(|client| {
                 client.batches.is_empty()
                     && client.tabs.iter().all(Tab::is_idle)
@@ -154,7 +159,8 @@ impl World {
             return Err("two primaries of one journal differ".into());
         }
         let contents = Contents::read(&image)?;
-        let mut rejections: BTreeMap<usize, Vec<MutationSeq>> = BTreeMap::new();
+        let mut rejections: BTreeMap<Maker, Vec<MutationSeq>> =
+            BTreeMap::from([(Maker::BackEnd(document), Vec::new())]);
         let clients = self.clients.iter_mut().enumerate();
         for (at, client) in clients.filter(|(_, client)| client.document == document) {
             let copy = client.replica.image().ok_or_else(|| format!("client {at} has no document"))?;
@@ -162,7 +168,7 @@ impl World {
                 return Err(format!("client {at} differs from the server in page {no}"));
             }
             let listed = client.status.iter().flat_map(|status| &status.rejections);
-            rejections.insert(at, listed.map(|rejection| rejection.seq).collect());
+            rejections.insert(Maker::Client(at), listed.map(|rejection| rejection.seq).collect());
         }
         if workload::replay(&contents.log) != contents.items {
             return Err("the items are not those of a serial replay of the log".into());
