@@ -36,7 +36,7 @@ pub trait CommitJournal: Send {
     /// What the entries up to the image's Lsn add up to: they are not needed any more. Nothing is being appended.
     fn checkpoint(&mut self, _image: &Image, _ledger: &Ledger) {}
 
-    /// Notes the time, in milliseconds: what is spare is given up once nothing has happened for a while.
+    /// Notes the time, in milliseconds: spare room is given up once nothing has happened for a while.
     fn tick(&mut self, _now: u64) {}
 
     /// When [`tick`](Self::tick) has something to do next.

@@ -110,7 +110,7 @@ impl CommitJournal for FileJournal {
         self.files.due()
     }
 
-    /// A checkpoint that is due needs the document.
+    /// What is due is done before: files that are opened anew are not being written.
     fn rest(&mut self) -> bool {
         self.is_settled() && self.due().is_none()
     }

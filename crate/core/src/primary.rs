@@ -256,10 +256,6 @@ impl Primary {
     /// Does the next thing, while nothing is being appended; false if there is none.
     fn go_on(&mut self, effects: &mut Vec<PrimaryEffect>) -> Result<bool, Error> {
         let open = self.open.as_mut().expect("BUG: going on before the journal has begun");
-        if self.journal.wants_checkpoint() {
-            // Clients stay unrecorded: files count on the old log, which has not got them, until the new one is whole.
-            self.journal.checkpoint(open.database.pages().image(), &open.ledger);
-        }
         if std::mem::take(&mut open.is_moved) && self.migrate()? {
             return Ok(true);
         }
@@ -311,6 +307,11 @@ impl Primary {
         self.counts.take(&done);
         open.confirm(&done)?;
         self.refuse_unconfirmed(&done.entry.outcomes, effects);
+        if self.journal.wants_checkpoint() {
+            let open = self.open.as_mut().expect("BUG: an append before the journal has begun");
+            // Clients stay unrecorded: files count on the old log, which has not got them, until the new one is whole.
+            self.journal.checkpoint(open.database.pages().image(), &open.ledger);
+        }
         Ok(())
     }
 

@@ -50,16 +50,10 @@ impl Server {
         }
     }
 
-    fn bytes(&self, files: [FileName; 2]) -> usize {
+    /// How long the logs and bases are.
+    fn bytes(&self) -> usize {
+        let files = [FileName::Log0, FileName::Log1, FileName::Base0, FileName::Base1];
         files.map(|file| self.disk.bytes(file).len()).iter().sum()
-    }
-
-    fn logs(&self) -> usize {
-        self.bytes([FileName::Log0, FileName::Log1])
-    }
-
-    fn bases(&self) -> usize {
-        self.bytes([FileName::Base0, FileName::Base1])
     }
 }
 
@@ -87,17 +81,16 @@ fn a_client_whose_first_commit_comes_during_a_checkpoint_is_in_the_old_log_too()
 }
 
 #[test]
-fn the_logs_of_a_document_that_nobody_changes_are_cut_before_it_rests() {
+fn the_files_of_a_document_that_nobody_changes_are_cut_before_it_rests() {
     let mut server = open(DiskMemory::new(1), 1);
     server.tell(vec![opened(1)]);
     for seq in 1..=12 {
         server.now += 1000;
         server.tell(vec![pushed(1, vec![mutation(seq, "put", "data", noise(900_000))])]);
     }
-    let limit = (2 << 20).max(server.bases() * 3 / 10);
-    assert!(server.logs() > limit, "{} bytes of logs", server.logs());
     let (position, image) = (server.primary.position(), server.primary.image());
-    assert!(!server.primary.rest(u64::MAX, 0), "a checkpoint that is due needs the document");
+    let before = server.bytes();
+    assert!(!server.primary.rest(u64::MAX, 0), "what is due is done first");
     let since = server.now;
     server.moments.clear();
     while let Some(due) = server.primary.due() {
@@ -105,13 +98,31 @@ fn the_logs_of_a_document_that_nobody_changes_are_cut_before_it_rests() {
         server.now = due;
         server.tell(vec![]);
     }
-    assert!(server.logs() <= limit, "{} bytes of logs", server.logs());
+    assert!(server.bytes() + (2 << 20) <= before, "{} bytes of {before}", server.bytes());
     assert!(server.primary.rest(u64::MAX, 0));
     for (index, mut moment) in (2_u8..).zip(std::mem::take(&mut server.moments)) {
         moment.crash();
         let mut again = open(moment, index);
         assert_eq!((again.primary.position(), again.primary.image()), (position, image.clone()));
     }
+}
+
+#[test]
+fn a_full_disk_does_not_end_a_document_that_nobody_changes() {
+    let mut server = open(DiskMemory::new(1), 1);
+    server.tell(vec![opened(1)]);
+    for seq in 1..=4 {
+        server.tell(vec![pushed(1, vec![mutation(seq, "put", "data", noise(900_000))])]);
+    }
+    server.now = 10_000;
+    server.tell(vec![]);
+    let two = [5, 6].map(|seq| mutation(seq, "put", "data", noise(900_000)));
+    server.tell(vec![pushed(1, two.to_vec())]);
+    assert_eq!((server.primary.counts().mutations, server.primary.counts().rejections), (6, 0));
+    server.disk.set_capacity(Some(0));
+    server.now = 20_000;
+    server.tell(vec![]);
+    assert_eq!(server.primary.due(), None);
 }
 
 #[test]

@@ -174,7 +174,13 @@ impl Running {
     }
 
     pub(super) fn is_idle_and_stale(&self) -> bool {
-        self.is_idle && self.is_large() && self.stale() >= RECLAIM
+        self.is_idle && self.is_large() && self.is_worth_a_checkpoint()
+    }
+
+    /// Whether a checkpoint while nothing happens is worth its writes. A primary's log spares whoever lacks its commits a
+    /// download, and an opening may be long: it has everybody's entry of the ledger.
+    fn is_worth_a_checkpoint(&self) -> bool {
+        self.head.role == Role::Replica && self.stale() >= RECLAIM
     }
 
     fn is_large(&self) -> bool {
@@ -246,7 +252,7 @@ impl Running {
 
     /// When [`Running::tick`] has something to do next.
     pub(super) fn due(&self) -> Option<u64> {
-        let can_cut = || self.stale() >= RECLAIM || self.needed(true) != (self.log_len, self.base_len);
+        let can_cut = || self.is_worth_a_checkpoint() || self.needed(true) != (self.log_len, self.base_len);
         (!self.is_idle && self.tail.is_some() && self.is_large() && can_cut())
             .then(|| self.quiet.0.saturating_add(IDLE))
     }
