@@ -134,10 +134,16 @@ impl Past {
     }
 
     fn until(&self, time: u64) -> Result<Lsn, Error> {
+        let mut next: Option<&Log> = None;
         for log in self.logs.iter().rev() {
             if let Some((lsn, _)) = moments(&log.bytes()?).into_iter().rfind(|(_, at)| *at <= time) {
+                // Behind the last that is here there was more, and when is not known.
+                if lsn == log.kept.end && next.is_some_and(|next| next.kept.start > lsn) {
+                    break;
+                }
                 return Ok(lsn);
             }
+            next = Some(log);
         }
         Err(Error::new(Code::Gone, "nothing as old as that is kept"))
     }

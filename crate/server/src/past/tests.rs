@@ -222,6 +222,9 @@ fn a_history_that_is_not_kept_any_more_is_not_wrong() {
     assert_eq!(past.check(&house.image), [""; 0]);
     assert!(past.image(Moment::Lsn(newest)).unwrap() == house.image);
     assert!(past.image(Moment::Lsn(Lsn(5))).unwrap() == house.known[&5]);
+    // What was made in between is not here, and what was before it is another state.
+    assert!(house.known.contains_key(&24));
+    assert_eq!(past.image(Moment::Time(100 * 24)).unwrap_err().code, Code::Gone);
     let words = past.describe().unwrap().unwrap();
     assert!(!words.starts_with("Lsn 0 "), "{words}");
 }
