@@ -146,7 +146,7 @@ export class DiskLadder {
   async #find(): Promise<Entry | undefined> {
     const registry = await this.#open();
     const entry = await registry.find(this.#document);
-    this.#loss = await registry.lost();
+    this.#loss = entry?.removing ? undefined : await registry.lost();
     if (!entry?.removing) return entry;
     try {
       await discard(entry.kind, this.#document, this.#life.signal);
@@ -239,7 +239,7 @@ export class DiskLadder {
         return IndexedDbFiles.open(this.#document, gone);
       },
       ready: (empty) => {
-        const lost = databasesLost() ?? (empty ? this.#loss : undefined);
+        const lost = databasesLost() ?? (empty && !this.#used ? this.#loss : undefined);
         const what = `the browser could not read this site's databases and threw them away (${lost})`;
         const told = lost === undefined ? reason : problem("storage_cleared", what);
         this.#ready("indexedDb", true, empty, told);
