@@ -39,7 +39,7 @@ export async function runSuites(suites) {
     say(`suite ${name}`);
     const began = Date.now();
     const { code, output } = await body().catch((error) => {
-      const told = error instanceof Stop ? error.message : error.stack;
+      const told = error instanceof Stop ? error.message : String(error?.stack ?? error);
       console.log(told);
       return { code: 1, output: told };
     });

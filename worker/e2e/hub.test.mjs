@@ -262,10 +262,9 @@ describe(`hub and disk in ${browserName}`, () => {
     await close(a);
     const doomed = await tab("doomed");
     assert.equal(await open(doomed, id), "internal");
-    assert.match(
-      await evaluate(doomed, () => window.failure.message),
-      /5 times in a row: (unreachable|it did not say of what)/,
-    );
+    // In Firefox what a worker says last may be lost.
+    const why = browserName === "firefox" ? /5 times in a row: / : /5 times in a row: unreachable/;
+    assert.match(await evaluate(doomed, () => window.failure.message), why);
     assert.equal(await open(a, id), "open");
     assert.deepEqual(await notes(a), ["kept"]);
     await closeTabs();

@@ -103,6 +103,7 @@ describe(`storage and kill -9 of ${browserName}`, () => {
     await check(await openAll());
     const counts = Object.keys(FOLDERS).map((folder) => `${reported(folder).length} in ${FOLDERS[folder]}`);
     t.diagnostic(`${KILLS} kills, durable mutations reported and kept: ${counts.join(", ")}`);
+    assert.ok(losses <= 2 + KILLS / 20, `${losses} losses of ${KILLS} kills are not the browser's alone`);
     t.diagnostic(`${losses} times ${browserName} threw its IndexedDB away, and said so`);
     await profile.kill();
   });

@@ -44,10 +44,10 @@ export class Server {
       this.#port = port;
       return this;
     }
-    throw new Error(`the server does not start: ${this.#output}`);
+    throw new Error(`the server finds no port: ${this.#output}`);
   }
 
-  /** Starts the process; whether it listens there, or has ended. */
+  /** Starts the process; false if the port is taken. */
   async #listens(port) {
     const printed = this.#output.length;
     const args = [
@@ -68,12 +68,15 @@ export class Server {
       this.#output += `${error.message}\n`;
     });
     this.#child = child;
-    const said = await until("the server listens", () => {
-      if (child.exitCode !== null) return "ended";
-      const listens = / on http:\/\/127\.0\.0\.1:\d+$/m.test(this.#output.slice(printed));
-      return listens ? "listens" : { not: this.#output };
+    let ended = false;
+    child.once("close", () => {
+      ended = true;
     });
-    return said === "listens";
+    const said = () => this.#output.slice(printed);
+    const listens = () => / on http:\/\/127\.0\.0\.1:\d+$/m.test(said());
+    await until("the server listens", () => ended || listens() || { not: said() });
+    if (ended && !/cannot listen on/.test(said())) throw new Error(`the server ended: ${said()}`);
+    return !ended;
   }
 
   /** The one column of a query, as it has it. */
