@@ -67,6 +67,7 @@ impl World {
             }
         }
         self.clients[at].settle_dealt();
+        self.look_at_copy(at);
         Ok(())
     }
 
