@@ -245,15 +245,6 @@ impl Book {
         }
     }
 
-    /// A copy has these pending, and no history: no server has told it anything, whatever its origin was told.
-    pub fn unheard<'a>(&mut self, tokens: impl Iterator<Item = &'a str>) {
-        for token in tokens {
-            if let Some(entry) = self.entries.get_mut(token) {
-                entry.copies += std::mem::take(&mut entry.later_copies);
-            }
-        }
-    }
-
     /// Compares with the final state of one document: `log` in its order, and the rejections of each of its makers.
     pub fn settle(
         &self,

@@ -58,8 +58,6 @@ struct Client {
     alone: bool,
     /// Whether its app has asked for the server's history in place of its own.
     gave_up: bool,
-    /// A copy that has not been open yet.
-    is_new_copy: bool,
     /// The rejections that its app has dealt with, and whether a crash cannot undo that.
     dealt: BTreeMap<MutationSeq, bool>,
 }
@@ -260,7 +258,6 @@ impl World {
             status: None,
             alone,
             gave_up: false,
-            is_new_copy: false,
             dealt: BTreeMap::new(),
         });
         self.add_tabs(self.clients.len() - 1)

@@ -303,19 +303,8 @@ impl World {
         let (disk, profile) = (disk.clone(), self.clients.len());
         self.add_client(document, profile, version, disk, alone)?;
         self.clients[profile].copy_of = Some(at);
-        self.clients[profile].is_new_copy = true;
         self.clients[profile].dealt = self.clients[at].dealt.clone();
         Ok(())
-    }
-
-    /// A copy is open for the first time: what it has pending there may be run once more.
-    pub(super) fn look_at_copy(&mut self, at: usize) {
-        let client = &mut self.clients[at];
-        let Some(pending) = client.replica.pending().filter(|_| client.is_new_copy) else { return };
-        client.is_new_copy = false;
-        if client.replica.position().is_none() {
-            self.book.unheard(pending.iter().filter_map(workload::token));
-        }
     }
 
     /// The lending tab goes: the batch under way is done in part, and given to the next disk whole.
