@@ -1,8 +1,8 @@
 // A document in real tabs, without a bundler and without a server: hub, disk and tabs, and the death of each.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { until, within } from "../../demo/e2e/lib/poll.mjs";
-import { browserName, Profile } from "../../demo/e2e/lib/profile.mjs";
+import { until } from "../../demo/e2e/lib/poll.mjs";
+import { browserName } from "../../demo/e2e/lib/profile.mjs";
 import {
   add,
   close,
@@ -15,26 +15,21 @@ import {
   stopWriting,
   written,
 } from "./lib/notes.mjs";
-import { site } from "./lib/site.mjs";
+import { Tabs } from "./lib/tabs.mjs";
 
 const chromiumOnly = browserName === "chromium" ? {} : { skip: "needs Chromium's DevTools protocol" };
 const sorted = (ids) => [...ids].sort();
 
 describe(`hub and disk in ${browserName}`, () => {
-  let served;
-  let profile;
-  let last = 0;
-  const fresh = () => `doc-${++last}`;
-  const pages = [];
+  let tabs;
+  before(async () => {
+    tabs = await Tabs.start();
+  });
+  after(() => tabs?.end());
 
-  async function tab(folder = "a") {
-    const page = await profile.open(served.url(folder));
-    pages.push(page);
-    await until("the page is ready", () => page.evaluate(() => window.offprint !== undefined));
-    return page;
-  }
-
-  const closeTab = (page) => within(30, "a tab closes", page.close());
+  const fresh = () => tabs.fresh();
+  const tab = (folder) => tabs.tab(folder);
+  const closeTabs = () => tabs.closeTabs();
 
   /** Every note that was told to be durable is there, and none twice. */
   async function checkNotes(page, written) {
@@ -42,19 +37,6 @@ describe(`hub and disk in ${browserName}`, () => {
     assert.equal(new Set(there).size, there.length, "a note is there twice");
     const missing = written.filter((id) => !there.includes(id));
     assert.deepEqual(missing, [], "a durable note is missing");
-  }
-
-  before(async () => {
-    served = await site();
-    profile = await new Profile().start();
-  });
-  after(async () => {
-    await profile?.remove();
-    await served?.close();
-  });
-
-  async function closeTabs() {
-    for (const page of pages.splice(0)) if (!page.isClosed()) await closeTab(page).catch(() => undefined);
   }
 
   test("a change in one tab is seen in the other, and is there after all are closed", async () => {
@@ -181,7 +163,7 @@ describe(`hub and disk in ${browserName}`, () => {
         await until("writing", async () => (await written(writer)) > before + 20);
       }
       if (page === b) await stopWriting(b);
-      await closeTab(page);
+      await tabs.profile.closeTab(page);
       for (const writer of writers) {
         const after = await written(writer);
         await until("writing goes on", async () => (await written(writer)) > after + 20);
@@ -263,8 +245,11 @@ describe(`hub and disk in ${browserName}`, () => {
     const doomed = await tab("doomed");
     assert.equal(await open(doomed, id), "internal");
     // In Firefox what a worker says last may be lost.
-    const why = browserName === "firefox" ? /5 times in a row: / : /5 times in a row: unreachable/;
-    assert.match(await evaluate(doomed, () => window.failure.message), why);
+    const last = browserName === "firefox" ? "(unreachable|it did not say of what)" : "unreachable";
+    assert.match(
+      await evaluate(doomed, () => window.failure.message),
+      new RegExp(`5 times in a row: ${last}`),
+    );
     assert.equal(await open(a, id), "open");
     assert.deepEqual(await notes(a), ["kept"]);
     await closeTabs();
@@ -315,8 +300,7 @@ describe(`hub and disk in ${browserName}`, () => {
       assert.equal(await open(a, id), "open");
       await add(a, `note-${time}`);
       assert.equal((await notes(a)).length, time + 1);
-      await within(60, "reload", a.reload());
-      await until("the page is ready", () => a.evaluate(() => window.offprint !== undefined));
+      await tabs.reload(a);
     }
     await closeTabs();
   });
