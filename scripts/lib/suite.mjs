@@ -19,7 +19,7 @@ export const counts = {
 const AGAIN = /^✖ failing tests:$|^\s*Summary \[/gm;
 const LINES = 40;
 
-/** What failed and why, as a runner says at its end: without stack traces, 40 lines at most. */
+/** What failed and why, as a runner says at its end: without stack traces, and bounded. */
 function failures(output) {
   const from = [...output.matchAll(AGAIN)].at(-1)?.index;
   const kept = [];

@@ -170,9 +170,10 @@ async function reactApp() {
  * Serves dist/ without a bundler on a free port of the loopback, under several folders: `a` and `b` are two deploys of
  * the same files, `absent` has no private file system, `blind` no IndexedDB, `nowhere` neither, `trap` a core that
  * traps, `doomed` one that always does, `cut` and `fail` removals that do not end, `full` no room to note one,
- * `deleted` a database that is not there any more, `stuck` opens that do not end, `noted` tells what a hub notes, `report` in each of them takes what
- * a page wants to be known outside, `clear` in each of them has the browser clear the site's data; `no-disk`, `no-hub`
- * and `no-wasm` lack a file, `isolated` is cross-origin isolated, `react` is a React app.
+ * `deleted` a database that is not there any more, `stuck` opens that do not end, `noted` tells what a hub notes,
+ * `report` in each of them takes what a page wants to be known outside, `clear` in each of them has the browser clear
+ * the site's data; `no-disk`, `no-hub` and `no-wasm` lack a file, `isolated` is cross-origin isolated, `react` is a
+ * React app.
  */
 export async function site() {
   const app = await reactApp();
